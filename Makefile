@@ -1,0 +1,74 @@
+# `make` alone explains itself. Every target brings what it needs: only Python 3.11 or newer and pip must be there.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+UV_VERSION := 0.13.9
+DATACONTRACT_VERSION := 1.2.8
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { command -v $$p; break; }; done)
+UV := .uv/bin/uv
+RUN := .venv/bin/
+SWP := $(RUN)swp
+
+help: ## this page
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.dev ## install everything for development into .venv
+
+demo: .venv/.local ## start the local stack, run all three pipelines on it, report, stop (about two minutes)
+	$(SWP) demo
+
+test: .venv/.dev ## all tests that need nothing but this machine
+	$(RUN)pytest -n 2 --dist loadgroup
+
+lint: .venv/.dev ## style, templates, workflows
+	$(RUN)ruff check
+	$(RUN)ruff format --check
+	$(RUN)cfn-lint infra/*/template.yaml
+
+contracts: .uv/bin/uv ## the contracts with the independent linter of the standard
+	for contract in src/shopware_pipelines/contracts/*.odcs.yaml; do \
+	  $(UV) tool run --quiet --python $(PYTHON) --from datacontract-cli==$(DATACONTRACT_VERSION) datacontract lint $$contract || exit 1; done
+
+types: .venv/.dev ## mypy --strict
+	$(RUN)mypy
+
+audit: .venv/.dev ## known vulnerabilities of the locked dependencies
+	$(UV) export --quiet --locked --all-extras --no-emit-project --format requirements-txt > .venv/requirements.txt
+	$(RUN)pip-audit --disable-pip --require-hashes -r .venv/requirements.txt
+
+fuzz: .venv/.dev ## engine against the reference validator, 200,000 lines of each contract, and its laws 250 times
+	SWP_FUZZ_LINES=200000 $(RUN)pytest tests/quality/test_agreement.py tests/quality/test_engine.py -s -n 2
+
+laws: .venv/.dev ## the laws of streams, alerts and proof, 2,000 random cases of each (about 20 minutes)
+	SWP_CASES=2000 $(RUN)pytest tests/streaming/test_landing_laws.py tests/interactions/test_alert_laws.py -s -n 2
+	SWP_CASES=200 $(RUN)pytest tests/trust/test_random_histories.py -s -n 2
+
+soak: .venv/.dev ## tests that take long; then 2,000 records a second for five minutes through the local stack
+	$(RUN)pytest -m soak -n 1
+	$(RUN)python -m bench.soak
+
+bench: .venv/.dev ## the figures of BENCHMARKS.md (about 15 minutes, 6 GB of disk)
+	$(UV) sync --quiet --locked --extra local --extra dev --group bench
+	$(RUN)python -m bench.run
+
+docs: .venv/.dev ## write the generated pages again
+	$(SWP) contract docs --output docs/data-dictionary.md
+	$(RUN)python -m tests.cli_page > docs/cli.md
+
+clean: ## remove what the targets made
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/data src/shopware_pipelines/quality/_scan.so
+
+.uv/bin/uv:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.local: .uv/bin/uv uv.lock pyproject.toml hatch_build.py $(wildcard src/shopware_pipelines/quality/*.c)
+	$(UV) sync --quiet --locked --inexact --python $(PYTHON) --extra local
+	@touch $@
+
+.venv/.dev: .uv/bin/uv uv.lock pyproject.toml hatch_build.py $(wildcard src/shopware_pipelines/quality/*.c)
+	$(UV) sync --quiet --locked --inexact --python $(PYTHON) --extra local --extra dev
+	@touch $@ .venv/.local
+
+.PHONY: help setup demo test lint contracts types audit fuzz laws soak bench docs clean

@@ -1,0 +1,39 @@
+"""Every error the package raises on purpose.
+
+PipelineError                  one clear sentence for the person who sees it
+├── UsageError                 what was asked for cannot be done as asked (exit code 2)
+│   └── ContractError          a contract says something the engine does not understand
+├── DataError                  the input or the result is not as wanted (exit code 1)
+│   └── UnreadableInputError   a whole file cannot be read as records (corrupt compression, not a record in it)
+└── InfrastructureError        a service or the machine failed; doing the same again may succeed (exit code 1)
+
+A bad record is never an exception: it is a result (see `quality.reasons`).
+"""
+
+
+class PipelineError(Exception):
+    """Base of all; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class UsageError(PipelineError):
+    """What was asked for cannot be done as asked: wrong name, missing file, port taken."""
+
+    exit_code = 2
+
+
+class ContractError(UsageError):
+    """A contract says something the engine does not understand; the message names file, place and fix."""
+
+
+class DataError(PipelineError):
+    """The input or the result is not as wanted."""
+
+
+class UnreadableInputError(DataError):
+    """A whole input cannot be read as records; the message says why."""
+
+
+class InfrastructureError(PipelineError):
+    """A service, the network or the disk failed. Nothing is wrong with the data; a retry may succeed."""
