@@ -1,0 +1,148 @@
+/* What batches do with columns of plain memory (rows.py), how DuckDB reads them (feed.py), and base64 (packed.py). */
+#include <stdint.h>
+#include <string.h>
+
+/* Where records of these lengths begin and end if each has one byte between it and the next. */
+void swp_spans(const int64_t *lengths, int64_t count, int64_t *starts, int64_t *ends) {
+    int64_t at = 0;
+    for (int64_t r = 0; r < count; r++) {
+        starts[r] = at;
+        ends[r] = at += lengths[r];
+        at++;
+    }
+}
+
+/* Moves the rows of these ascending indexes to the front of every column. */
+void swp_keep(int64_t *values, int32_t *lengths, int64_t width, int64_t count, const int64_t *kept, int64_t rows) {
+    for (int64_t k = 0; k < width; k++)
+        for (int64_t i = 0; i < rows; i++) {
+            values[k * count + i] = values[k * count + kept[i]];
+            lengths[k * count + i] = lengths[k * count + kept[i]];
+        }
+}
+
+/* Sets the bits (of bytes that are zero) of rows that are not null; returns how many are. */
+int64_t swp_nulls(const int32_t *lengths, int64_t count, uint8_t *validity) {
+    int64_t nulls = 0;
+    for (int64_t r = 0; r < count; r++) {
+        int null = lengths[r] < 0;
+        nulls += null;
+        validity[r >> 3] |= (uint8_t)(!null << (r & 7));
+    }
+    return nulls;
+}
+
+/* Where texts of these lengths, null being none, begin and the last one ends; returns that end. */
+int64_t swp_offsets(const int32_t *lengths, int64_t count, int32_t *offsets) {
+    int32_t at = 0;
+    for (int64_t r = 0; r < count; r++) {
+        offsets[r] = at;
+        if (lengths[r] > 0) at += lengths[r];
+    }
+    offsets[count] = at;
+    return at;
+}
+
+/* Decodes canonical base64 texts of these lengths, one behind the other, with an LF behind each one's bytes; writes where
+ * they begin and end, and how long the longest are. Returns `count`, or the index of the first text that is not canonical. */
+int64_t swp_base64(const uint8_t *text, const int64_t *lengths, int64_t count, uint8_t *bytes, int64_t *starts,
+                   int64_t *ends, int64_t *longest) {
+    static const char LETTERS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    enum { NONE = 0x80 };
+    uint8_t six[256], *out = bytes;
+    memset(six, NONE, sizeof six);
+    for (uint8_t i = 0; i < 64; i++) six[(uint8_t)LETTERS[i]] = i;
+    *longest = 0;
+    for (int64_t r = 0; r < count; r++) {
+        const uint8_t *p = text, *end = text += lengths[r];
+        if (lengths[r] % 4) return r;
+        int pad = lengths[r] ? (end[-1] == '=') + (end[-1] == '=' && end[-2] == '=') : 0;
+        uint32_t wrong = 0;
+        starts[r] = out - bytes;
+        for (const uint8_t *whole = pad ? end - 4 : end; p < whole; p += 4, out += 3) {
+            uint8_t a = six[p[0]], b = six[p[1]], c = six[p[2]], d = six[p[3]];
+            wrong |= a | b | c | d;
+            out[0] = (uint8_t)(a << 2 | b >> 4);
+            out[1] = (uint8_t)(b << 4 | c >> 2);
+            out[2] = (uint8_t)(c << 6 | d);
+        }
+        if (pad) {
+            uint8_t a = six[p[0]], b = six[p[1]], c = pad == 2 ? 0 : six[p[2]];
+            wrong |= a | b | c;
+            if (pad == 2 ? b & 15 : c & 3) wrong = NONE; /* bits that mean nothing */
+            *out++ = (uint8_t)(a << 2 | b >> 4);
+            if (pad == 1) *out++ = (uint8_t)(b << 4 | c >> 2);
+        }
+        if (wrong & NONE) return r;
+        ends[r] = out - bytes;
+        if (ends[r] - starts[r] > *longest) *longest = ends[r] - starts[r];
+        *out++ = '\n';
+    }
+    return count;
+}
+
+/* The Arrow C data interface (https://arrow.apache.org/docs/format/CDataInterface.html), for one table whose memory
+ * belongs to Python (feed.py) and outlives its readers: so there is nothing to release. */
+struct schema {
+    const char *format, *name, *metadata;
+    int64_t flags, n_children;
+    struct schema **children, *dictionary;
+    void (*release)(struct schema *);
+    void *private_data;
+};
+
+struct array {
+    int64_t length, null_count, offset, n_buffers, n_children;
+    const void **buffers;
+    struct array **children, *dictionary;
+    void (*release)(struct array *);
+    void *private_data;
+};
+
+struct table {
+    struct schema schema;
+    struct array array;
+};
+
+struct stream {
+    int (*get_schema)(struct stream *, struct schema *);
+    int (*get_next)(struct stream *, struct array *);
+    const char *(*get_last_error)(struct stream *);
+    void (*release)(struct stream *);
+    struct table *table; /* NULL once it has been given */
+};
+
+static void release_schema(struct schema *schema) { schema->release = NULL; }
+
+static void release_array(struct array *array) { array->release = NULL; }
+
+static void release_stream(struct stream *stream) { stream->release = NULL; }
+
+static int get_schema(struct stream *stream, struct schema *schema) {
+    if (!stream->table) return 22; /* EINVAL */
+    *schema = stream->table->schema;
+    return 0;
+}
+
+static int get_next(struct stream *stream, struct array *array) {
+    memset(array, 0, sizeof *array);
+    if (stream->table) *array = stream->table->array;
+    stream->table = NULL;
+    return 0;
+}
+
+static const char *get_last_error(struct stream *stream) {
+    (void)stream;
+    return NULL;
+}
+
+/* Makes a stream of one table, whose children are set but for what is to be called. */
+void swp_stream(struct stream *stream, struct table *table) {
+    *stream = (struct stream){get_schema, get_next, get_last_error, release_stream, table};
+    table->schema.release = release_schema;
+    table->array.release = release_array;
+    for (int64_t i = 0; i < table->schema.n_children; i++) {
+        table->schema.children[i]->release = release_schema;
+        table->array.children[i]->release = release_array;
+    }
+}

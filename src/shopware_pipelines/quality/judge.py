@@ -1,0 +1,52 @@
+"""The SQL way: every record of a batch judged in full, with all its reasons. Complete, and the slower one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+
+from shopware_pipelines.quality.compile import Compiled
+from shopware_pipelines.quality.reasons import Reason
+
+
+class Judge:
+    """Judges one batch at a time on a connection of its own; the last batch stays in temporary tables.
+
+    `judged` has every record with its typed values and its fate, `explained` the rejected ones with their reasons.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, sql: Compiled) -> None:
+        self.connection = connection
+        self.sql = sql
+
+    def judge(self, lines: str, parameters: Sequence[object] = ()) -> None:
+        """Judge the records of the SELECT `lines` (n BIGINT, line VARCHAR)."""
+        *before, (_, judged) = self.sql.steps
+        given = ", ".join(f"{name} AS MATERIALIZED ({select})" for name, select in (("lines", lines), *before))
+        for table in ("judged", "explained"):
+            self.connection.execute(f"DROP TABLE IF EXISTS {table}")
+        self.connection.execute(f"CREATE TEMP TABLE judged AS WITH {given} {judged}", list(parameters))
+        self.connection.execute(f"CREATE TEMP TABLE explained AS {self.sql.explained}")
+
+    def fates(self) -> tuple[int, int]:
+        """How many records are valid, and how many rejected."""
+        counts = "SELECT (SELECT count(*) FROM judged), (SELECT count(*) FROM explained)"
+        judged, rejected = self.connection.execute(counts).fetchall()[0]
+        return judged - rejected, rejected
+
+    def rejections(self) -> list[tuple[int, tuple[Reason, ...]]]:
+        """(number, reasons) of the rejected records, by number."""
+        rows = self.connection.execute("SELECT n, reasons FROM explained ORDER BY n").fetchall()
+        return [(n, tuple(Reason(r["code"], r["message"]) for r in reasons)) for n, reasons in rows]
+
+    def reason_counts(self) -> dict[str, int]:
+        """Reason code to number of records that have it."""
+        codes = "SELECT unnest(list_transform(reasons, lambda r: r.code)) AS code FROM explained"
+        counted = f"SELECT code, count(*) FROM ({codes}) GROUP BY code ORDER BY code"
+        return dict(self.connection.execute(counted).fetchall())
+
+    def warnings(self) -> dict[str, int]:
+        """Warning to number of valid records that have it, those that occur."""
+        ((_, *counts),) = self.connection.execute(self.sql.valid_counts).fetchall()
+        return {name: count for name, count in zip(self.sql.warnings, counts, strict=True) if count}

@@ -1,0 +1,56 @@
+"""Samples hold, and each named break causes just the reason it is named after."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+
+import pytest
+
+from shopware_pipelines.contracts import load, names
+from shopware_pipelines.errors import UsageError
+from shopware_pipelines.quality.check import Checker
+from shopware_pipelines.quality.sample import breaks, broken, samples
+
+NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
+START = 1_735_689_600.0
+WAYS = [(name, way) for name in names() for way in breaks(load(name))]
+
+
+@pytest.mark.parametrize("name", names())
+def test_samples_are_valid_and_repeatable(name: str) -> None:
+    contract = load(name)
+    first, again = (list(itertools.islice(samples(contract, seed=3, start_epoch=START), 500)) for _ in range(2))
+
+    with Checker(contract, now=NOW) as checker:
+        checked = checker.check_lines(first)
+
+    assert first == again
+    assert (checked.counts.valid, checked.counts.reasons) == (500, {})
+
+
+@pytest.mark.parametrize(("name", "way"), WAYS)
+def test_a_break_causes_its_reason_alone(name: str, way: str) -> None:
+    contract = load(name)
+    records = list(itertools.islice(broken(contract, way, seed=5, start_epoch=START), 20))
+
+    with Checker(contract, now=NOW) as checker:
+        checked = checker.check_lines(records)
+
+    assert [(way,)] * 20 == [tuple(r.code for r in rejected.reasons) for rejected in checked.rejected]
+
+
+def test_the_share_of_broken_records() -> None:
+    contract = load("inventory")
+    records = list(itertools.islice(samples(contract, seed=9, start_epoch=START, broken_share=0.25), 2000))
+
+    with Checker(contract, now=NOW) as checker:
+        counts = checker.check_lines(records).counts
+
+    assert 400 < counts.rejected < 600
+    assert counts.valid + counts.rejected == counts.records
+
+
+def test_an_unknown_break_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="inventory has no break 'late'; it has duplicate_field, "):
+        next(broken(load("inventory"), "late", seed=1, start_epoch=START))
