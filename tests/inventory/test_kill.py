@@ -1,0 +1,43 @@
+"""kill -9 at every place where the pipeline changes anything, and then the same command again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from inventory_world import run, stock, write
+
+
+def test_kill_everywhere(tmp_path: Path) -> None:
+    """Wherever a run is killed: started again it gives the same table, the same counts, and every file is
+    archived."""
+    seed = tmp_path / "seed"
+    run(seed, [write(tmp_path / "earlier", [stock(1, 5), stock(2, 5)])])
+    files = [
+        write(tmp_path / "a.jsonl", [stock(1, 6), stock(2, 5), stock(3), stock(3, 9), stock(4, -1), "oops"]),
+        write(tmp_path / "b.jsonl", ["not", "one", "record"]),
+        write(tmp_path / "c.jsonl", [stock(3), stock(5), stock(6, at=1_700_000_000)]),
+    ]
+    driver = Path(__file__).with_name("kill_driver.py")
+    command = [sys.executable, str(driver), str(seed), str(tmp_path), *files]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    undisturbed, *repeated = [json.loads(line) for line in done.stdout.splitlines()]
+
+    expected = undisturbed["outcome"]
+    assert expected["files"] == [
+        ["a.jsonl", "succeeded", 6, 1, 1, 2, 2],
+        ["b.jsonl", "rejected", 3, 0, 0, 0, 3],
+        ["c.jsonl", "succeeded", 3, 2, 1, 0, 0],
+    ]
+    assert expected["balanced"]
+    assert len(expected["rows"]) == 5
+    places = [r["place"] for r in repeated]
+    assert {"before the commit", "after the rows of the commit", "after the commit"} <= set(places)
+    assert len(places) >= 25
+    finished = places.index("the end")
+    for result in repeated[:finished]:
+        assert result["killed"], result["place"]
+        assert expected == result["outcome"], f"killed at: {result['place']}\n{done.stderr[-3000:]}"
