@@ -1,0 +1,197 @@
+"""What ECS does for a service: keep as many of its processes running as are wanted. Here they are plain processes.
+
+A task definition's first container says what to run (its command, which must be Python) and with which environment;
+the addresses, the spool and the health port are ours. A process that ends is started again, ever later; one whose
+definition has changed is ended first, so that there are never two of one. Terminated, a process has `GRACE_SECONDS` to
+flush.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from shopware_pipelines.local.clients import Clients
+from shopware_pipelines.local.home import BELONGS_TO, Home, Process, aws_environment, clean_environment
+from shopware_pipelines.local.log import log
+
+GRACE_SECONDS: Final = 25.0
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 30.0
+HEALTHY_AFTER_SECONDS: Final = 60.0
+"""A process that ran so long is started again at once."""
+PYTHON: Final = ("python", "python3")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A process that should run."""
+
+    name: str
+    """Of the service; `NAME-2` and so on for the others of it."""
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+
+
+class Services:
+    """Follows the ECS services of the stack."""
+
+    def __init__(self, clients: Clients, home: Home) -> None:
+        self.clients = clients
+        self.home = home
+        self.supervised: dict[str, _Supervised] = {}
+        self._record = home.folder / "services.json"
+        self._refused: set[str] = set()
+        end([p for p in _recorded(self._record) if p.running()])  # of a runner that was killed
+
+    def look(self) -> None:
+        """Start what is wanted and does not run, end what is not wanted any more. Raises what boto3 raises."""
+        wanted = {task.name: task for task in self._wanted()}
+        for name, supervised in list(self.supervised.items()):
+            if supervised.stopping or supervised.task != wanted.get(name):
+                supervised.stop()  # it ends in the background; what takes its place waits for it
+                if not supervised.thread.is_alive():
+                    del self.supervised[name]
+        for name in wanted.keys() - self.supervised.keys():
+            self.supervised[name] = _Supervised(wanted[name], self.home, self._write_down)
+
+    def stop(self) -> None:
+        """End all of them, politely."""
+        for supervised in self.supervised.values():
+            supervised.stop()
+        for supervised in self.supervised.values():
+            supervised.thread.join()
+        self.supervised.clear()
+
+    def _wanted(self) -> Iterator[Task]:
+        ecs = self.clients.ecs
+        for cluster in ecs.list_clusters()["clusterArns"]:
+            arns = ecs.list_services(cluster=cluster)["serviceArns"]
+            for start in range(0, len(arns), 10):
+                for service in ecs.describe_services(cluster=cluster, services=arns[start : start + 10])["services"]:
+                    if service["status"] == "ACTIVE" and service["desiredCount"] > 0:
+                        yield from self._tasks(service)
+
+    def _tasks(self, service: Any) -> Iterator[Task]:
+        definition = self.clients.ecs.describe_task_definition(taskDefinition=service["taskDefinition"])
+        container = definition["taskDefinition"]["containerDefinitions"][0]
+        command = [*container.get("entryPoint", []), *container.get("command", [])]
+        name = service["serviceName"]
+        if not command or command[0] not in PYTHON:
+            if name not in self._refused:
+                log(f"service {name}: {command or 'no command'} is not run here; wanted: python …")
+                self._refused.add(name)
+            return
+        given = {variable["name"]: variable["value"] for variable in container.get("environment", [])}
+        for number in range(1, service["desiredCount"] + 1):
+            task = name if number == 1 else f"{name}-{number}"
+            ours = {
+                "SPOOL_FOLDER": str(self.home.folder / "spool" / task),
+                "HEALTH_HOST": "127.0.0.1",
+                "HEALTH_PORT": "0",
+                BELONGS_TO: str(self.home.folder.resolve()),
+            }
+            environment = given | aws_environment(self.clients.endpoint_url) | ours
+            yield Task(task, (sys.executable, *command[1:]), tuple(sorted(environment.items())))
+
+    def _write_down(self) -> None:
+        processes = [s.process for s in self.supervised.values() if s.process]
+        draft = self._record.with_suffix(".part")
+        draft.write_text(json.dumps([asdict(p) for p in processes]), encoding="utf-8")
+        draft.replace(self._record)
+
+
+class _Supervised:
+    """Keeps one process running, in a thread."""
+
+    def __init__(self, task: Task, home: Home, started: Callable[[], None]) -> None:
+        self.task = task
+        self.process: Process | None = None
+        self._home = home
+        self._started = started
+        self._stop = threading.Event()
+        self.thread = threading.Thread(target=self._run, name=task.name, daemon=True)
+        self.thread.start()
+
+    @property
+    def stopping(self) -> bool:
+        """It has ended or is about to."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Have it ended; returns at once."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not self._stop.is_set():
+            began = time.monotonic()
+            try:
+                running = self._start()
+            except OSError as error:
+                log(f"service {self.task.name} cannot be started: {error}")
+            else:
+                while not self._stop.wait(0.1) and running.poll() is None:
+                    pass
+                self._finish(running)
+            if time.monotonic() - began > HEALTHY_AFTER_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            self._stop.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._home.logs.mkdir(parents=True, exist_ok=True)
+        environ = clean_environment() | dict(self.task.environment)
+        Path(environ["SPOOL_FOLDER"]).mkdir(parents=True, exist_ok=True)
+        with (self._home.logs / f"{self.task.name}.log").open("ab") as output:
+            running = subprocess.Popen(
+                self.task.command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        self.process = Process(self.task.name, running.pid, psutil.Process(running.pid).create_time())
+        self._started()
+        log(f"service {self.task.name} runs as process {running.pid}")
+        return running
+
+    def _finish(self, running: subprocess.Popen[bytes]) -> None:
+        """It has ended by itself, or is to."""
+        if running.poll() is None:
+            running.send_signal(signal.SIGTERM)
+            try:
+                running.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                log(f"service {self.task.name} does not end; killed")
+                running.kill()
+                running.wait()
+            log(f"service {self.task.name} has ended")
+        else:
+            log(f"service {self.task.name} ended with code {running.returncode} (log: {self.task.name}.log)")
+        self.process = None
+
+
+def end(processes: Iterable[Process]) -> None:
+    """Politely first, all at the same time."""
+    running = [found for process in processes if (found := process.running())]
+    for process in running:
+        process.terminate()
+    _, alive = psutil.wait_procs(running, timeout=GRACE_SECONDS)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=GRACE_SECONDS)
+
+
+def _recorded(path: Path) -> list[Process]:
+    try:
+        found: list[Mapping[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [Process(**process) for process in found]

@@ -1,0 +1,123 @@
+"""The demo knows beforehand what must come out, and its audit finds what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from deltalake import write_deltalake
+
+from shopware_pipelines import aws
+from shopware_pipelines.contracts import load
+from shopware_pipelines.inventory import layout
+from shopware_pipelines.local import demo, scenario, stack
+from shopware_pipelines.local.audit import audit, open_table
+from shopware_pipelines.local.clients import Clients
+from shopware_pipelines.local.demo import Demo
+from shopware_pipelines.local.home import REGION, Home
+from shopware_pipelines.quality.check import Checker
+from shopware_pipelines.quality.outputs import RecordContext
+from shopware_pipelines.settings import AwsSettings
+
+CONTRACT = load("inventory")
+NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
+FILES = scenario.first_wave(CONTRACT, 7) + scenario.second_wave(CONTRACT, 7)
+
+
+def test_the_same_seed_makes_the_same_files() -> None:
+    assert scenario.first_wave(CONTRACT, 7) + scenario.second_wave(CONTRACT, 7) == FILES
+    assert scenario.first_wave(CONTRACT, 8)[0].data != FILES[0].data
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if not f.key.endswith("off.jsonl.gz")], ids=lambda f: f.what)
+def test_the_makers_expectation_is_what_the_engine_finds(file: scenario.DemoFile, tmp_path: Path) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(file.data)
+    with Checker(CONTRACT, now=NOW) as checker:
+        context = RecordContext("x", None, NOW)
+        counts = checker.check_file(source, valid_dir=None, rejected_path=None, context=context)
+    assert (counts.records, counts.rejected, counts.reasons) == (file.records, file.rejected, file.reasons)
+
+
+def test_real_stock_levels_are_taken_in_where_they_are(shared_data: Path, tmp_path: Path) -> None:
+    real = scenario.real_file(shared_data)
+    assert real is not None
+    assert (real.landed, real.reasons) == (1996, {"range:stock_level": 4})
+    assert scenario.real_file(tmp_path) is None
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, Clients, dict[str, str]]]:
+    folder = tmp_path_factory.mktemp("demo") / "stack"
+    try:
+        result = demo.run(folder, seed=3, data_folder=None, keep=True, say=lambda _: None, seconds=8)
+        yield result, Clients(result.endpoint_url), stack.up(Home(folder)).outputs
+    finally:
+        stack.down(Home(folder))
+
+
+@pytest.mark.stack
+@pytest.mark.xdist_group("demo")
+class TestAudit:
+    """One demo, looked at from several sides. Each test puts right again what it damages."""
+
+    def test_the_demo_explains_every_record(self, shown: tuple[Demo, Clients, dict[str, str]]) -> None:
+        result, *_ = shown
+        assert result.audit.all_faults == []
+        assert result.audit.unexplained == 0
+        assert result.table_rows == sum(f.expected.landed for f in result.audit.files)
+        assert sum(f.expected.records for f in result.audit.files) > 20_000
+        runs = [m.subject for m in result.messages if m.topic == "inventory_alert"]
+        assert runs == ["Inventory run finished"] * len(result.runs)
+        assert result.stock.items == 5_000
+        assert 0 < result.stock.out_of_stock < result.stock.items
+
+    def test_the_streams_are_proven_and_people_are_told_once(self, shown: tuple[Demo, Clients, dict[str, str]]) -> None:
+        result, *_ = shown
+        assert result.faults == []
+        assert result.reconciliation.ok
+        assert all(feed.landed > 50 and feed.quarantined > 0 for feed in result.reconciliation.feeds)
+        assert len(result.alerts) == 1
+
+    def test_a_lost_rejection_is_found(self, shown: tuple[Demo, Clients, dict[str, str]]) -> None:
+        result, clients, outputs = shown
+        fate = next(f.fate for f in result.audit.files if f.expected.reasons and f.fate and f.fate.landed)
+        key = layout.rejected_prefix(fate.run_id, fate.file_id) + "records.jsonl"
+        content = clients.s3.get_object(Bucket=outputs["ProjectBucket"], Key=key)["Body"].read()
+        without_last = b"".join(content.splitlines(keepends=True)[:-1])
+
+        clients.s3.put_object(Bucket=outputs["ProjectBucket"], Key=key, Body=without_last)
+        found = audit(clients, outputs, [f.expected for f in result.audit.files])
+        clients.s3.put_object(Bucket=outputs["ProjectBucket"], Key=key, Body=content)
+
+        assert found.unexplained == 1
+        assert any("rejected: 100 made, 100 reported, 99 found" in fault for fault in found.all_faults)
+
+    def test_a_stray_file_is_found(self, shown: tuple[Demo, Clients, dict[str, str]]) -> None:
+        result, clients, outputs = shown
+        key = f"{layout.RAW}0000/forgotten.jsonl"
+
+        clients.s3.put_object(Bucket=outputs["ProjectBucket"], Key=key, Body=b"{}")
+        found = audit(clients, outputs, [f.expected for f in result.audit.files])
+        clients.s3.delete_object(Bucket=outputs["ProjectBucket"], Key=key)
+
+        assert found.all_faults == [f"the raw zone still holds {key}"]
+
+    def test_a_row_that_is_there_twice_is_found(self, shown: tuple[Demo, Clients, dict[str, str]]) -> None:
+        result, clients, outputs = shown
+        table = open_table(clients, outputs["ProjectBucket"])
+        version = table.version()
+        # Of a file whose records nothing contradicts: elsewhere the conflicts with that row would be in doubt too.
+        alone = next(f.fate for f in result.audit.files if f.expected.what == "a JSON array" and f.fate)
+        rows = table.to_pyarrow_table()
+        one = rows.filter([name.startswith(alone.file_id) for name in rows["record_id"].to_pylist()]).slice(0, 1)
+        options = aws.delta_options(AwsSettings(clients.endpoint_url, REGION, "local"))
+
+        write_deltalake(table, one, mode="append", storage_options=options)
+        found = audit(clients, outputs, [f.expected for f in result.audit.files])
+        open_table(clients, outputs["ProjectBucket"]).restore(version)
+
+        assert found.unexplained == 1
+        assert any("landed:" in fault for fault in found.all_faults)
