@@ -1,0 +1,106 @@
+"""The command line `swp`. One module for each group of commands; this one turns every failure into one clear line."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer._click.exceptions import ClickException, NoArgsIsHelpError  # typer carries its own copy of click
+from typer.main import get_command
+
+from shopware_pipelines import __version__
+from shopware_pipelines.cli.output import fail
+from shopware_pipelines.errors import PipelineError
+
+COMMANDS = ("demo", "stack", "check", "contract", "sample", "inventory", "reconcile", "redrive", "partitions")
+"""Modules of this package, in the order of the help page; each has `register(app)`."""
+EXIT_INTERRUPTED = 130
+
+
+def build() -> typer.Typer:
+    """The whole command line."""
+    app = typer.Typer(
+        name="swp",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Shopware data pipelines: records checked against contracts, landed in a lake, proven complete.",
+    )
+    app.callback()(_root)
+    for name in COMMANDS:
+        importlib.import_module(f"{__name__}.{name}").register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `swp`; exits with 0 (done), 1 (data or result not as wanted) or 2 (asked wrongly)."""
+    try:
+        code = get_command(build())(args=arguments, prog_name="swp", standalone_mode=False)
+        if code == EXIT_INTERRUPTED:  # typer has caught it, and says nothing
+            fail("stopped", EXIT_INTERRUPTED)
+        sys.stdout.flush()
+    except Exception as error:
+        if os.environ.get("SWP_DEBUG"):
+            raise
+        code = _explain(error)
+    except KeyboardInterrupt:
+        code = fail("stopped", EXIT_INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options of `swp` itself."""
+
+
+def _explain(error: Exception) -> int:
+    match error:
+        case typer.Exit():
+            return error.exit_code
+        case typer.Abort():
+            return fail("stopped", EXIT_INTERRUPTED)
+        case RuntimeError() if str(error) == "Query interrupted":  # how DuckDB passes on Ctrl-C
+            return fail("stopped", EXIT_INTERRUPTED)
+        case NoArgsIsHelpError():
+            return 2  # the help page is out already
+        case ClickException():
+            return fail(error.format_message(), error.exit_code)
+        case PipelineError():
+            return fail(str(error), error.exit_code)
+        case BrokenPipeError():
+            # The reader has gone; whatever Python still holds for it must not raise again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        case OSError():
+            return fail(_os_sentence(error), 2 if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR) else 1)
+    if type(error).__module__.startswith(("botocore", "boto3", "duckdb", "_duckdb", "deltalake", "_internal")):
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return fail(_library_sentence(lines[0]), 1)
+    return fail(f"this is a fault in swp: {type(error).__name__}: {error} (SWP_DEBUG=1 shows where)", 1)
+
+
+def _os_sentence(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full{where}; free some space and run the same command again"
+    return f"{(error.strerror or str(error)).lower()}{where}"
+
+
+def _library_sentence(text: str) -> str:
+    if "No space left on device" in text:
+        return "the disk is full; free some space and run the same command again"
+    return text

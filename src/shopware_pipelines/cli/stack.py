@@ -1,0 +1,102 @@
+"""`swp up`, `swp status`, `swp down`: the local stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from shopware_pipelines.cli.output import emit_json, require_extra, stderr, stdout
+
+HOME_HELP = "Folder of the stack; default: SWP_HOME, or .swp in the present folder."
+HomeOption = Annotated[Path | None, typer.Option("--home", metavar="FOLDER", help=HOME_HELP)]
+JsonOption = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("up")(up)
+    app.command("status")(status)
+    app.command("down")(down)
+
+
+def up(
+    port: Annotated[
+        int, typer.Option(help="Port on the loopback interface; 0 takes a free one.", min=0, max=65535)
+    ] = 14566,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the local stack: an emulator of AWS with the shipped templates, and what plays AWS's event sources.
+
+    Nothing listens beyond this machine. Files dropped into the source bucket are processed until `swp down`.
+
+    Example: swp up
+    """
+    require_extra("local", "ministack")
+    from shopware_pipelines.local import stack
+    from shopware_pipelines.local.home import Home
+
+    folder = home or stack.default_folder()
+    with stderr().status("starting") as line:
+        running = stack.up(Home(folder), port, lambda what: line.update(what))
+    for sentence in running.recovered:
+        stderr().print(f"recovered: {escape(sentence)}", soft_wrap=True)
+    if as_json:
+        emit_json({"endpoint_url": running.endpoint_url, "home": str(folder.absolute()), "outputs": running.outputs})
+        return
+    out = stdout()
+    out.print(f"[bold]The local stack is up[/bold] at {running.endpoint_url}, its folder is {escape(str(folder))}.")
+    bucket = running.outputs["SourceBucket"]
+    prefix = "inventory/"
+    out.print("\nDrop a file (any AWS client works; these credentials are dummies):", highlight=False)
+    out.print(
+        f"  AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 \\\n"
+        f"  aws --endpoint-url {running.endpoint_url} s3 cp stock.jsonl s3://{bucket}/{prefix}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    out.print("\nStop it: swp down", highlight=False)
+
+
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Say what of the local stack runs. Exit code 0 when all of it does, 1 otherwise.
+
+    Example: swp status --json
+    """
+    require_extra("local", "ministack")
+    from shopware_pipelines.local import stack
+    from shopware_pipelines.local.home import Home
+
+    folder = home or stack.default_folder()
+    found = stack.status(Home(folder))
+    if as_json:
+        emit_json({"running": found.running, "endpoint_url": found.endpoint_url, "processes": found.processes})
+    elif not found.processes:
+        stdout().print(f"There is no local stack in {escape(str(folder))}. Start one: swp up")
+    else:
+        for name, pid in found.processes.items():
+            stdout().print(f"{name:<10}{f'runs, process {pid}' if pid else 'does not run'}", highlight=False)
+        healthy = "answers" if found.healthy else "does not answer"
+        stdout().print(f"{'endpoint':<10}{found.endpoint_url} {healthy}", highlight=False)
+    if not found.running:
+        raise typer.Exit(1)
+
+
+def down(
+    home: HomeOption = None,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Remove the stack's folder: all its data.")] = False,
+) -> None:
+    """Stop the local stack; with --wipe remove its data too.
+
+    Example: swp down --wipe
+    """
+    require_extra("local", "ministack")
+    from shopware_pipelines.local import stack
+    from shopware_pipelines.local.home import Home
+
+    stopped = stack.down(Home(home or stack.default_folder()), wipe=wipe)
+    what = f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running."
+    stdout().print(f"{what}{' Its data is removed.' if wipe else ''}")
