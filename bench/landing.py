@@ -1,5 +1,8 @@
-"""The landing function in process, network calls left out, against a row-by-row loop of the kind that the specification
-implies. `python -m bench.landing` measures all; with arguments it is one contender in a process of its own."""
+"""The landing function in process, network calls left out, against the row-by-row loop that the specification implies:
+json, a few ifs, pandas, a Parquet file for each 100 records and hour. Because larger files are the next thing to try
+from there, the same loop with one file for each hour runs too.
+
+`python -m bench.landing` measures all; with arguments it is one contender in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -19,6 +22,9 @@ from bench.measure import run
 
 SIZES = (100, 1_000, 10_000)
 BROKEN_SHARE = 0.01
+ROUNDS = 3
+SPECIFIED_BATCH = 100
+"""Records that the specification's function writes at a time."""
 NOW = 1_767_225_600.0
 HOUR = ["year", "month", "day", "hour"]
 STREAM = "arn:aws:kinesis:eu-central-1:000000000000:stream/CRMDataStream"
@@ -76,16 +82,23 @@ def ours() -> Callable[[dict[str, Any]], Any]:
     return lambda delivery: handle(delivery, landing)
 
 
-def row_loop() -> Callable[[dict[str, Any]], Any]:
+def row_loop(at_once: int = SPECIFIED_BATCH) -> Callable[[dict[str, Any]], Any]:
     """json, a few ifs, dicts, pandas, Parquet by hour; fewer checks than ours, and one reason for each record."""
     import pandas as pd
 
     def work(delivery: dict[str, Any]) -> None:
-        for _, part in pd.DataFrame(_rows(delivery)).groupby(HOUR):
-            typed = part.assign(rating=pd.to_numeric(part["rating"], errors="coerce").astype("Int32"))
-            typed.to_parquet(io.BytesIO(), compression="snappy", index=False)
+        records = delivery["Records"]
+        for start in range(0, len(records), at_once):
+            for _, part in pd.DataFrame(_rows(records[start : start + at_once])).groupby(HOUR):
+                typed = part.assign(rating=pd.to_numeric(part["rating"], errors="coerce").astype("Int32"))
+                typed.to_parquet(io.BytesIO(), compression="snappy", index=False)
 
     return work
+
+
+def row_loop_one_file() -> Callable[[dict[str, Any]], Any]:
+    """The same with all records of a delivery in one file for each hour."""
+    return row_loop(max(SIZES))
 
 
 def awswrangler() -> Callable[[dict[str, Any]], Any]:
@@ -105,7 +118,7 @@ def awswrangler() -> Callable[[dict[str, Any]], Any]:
     session.events.register("before-send.s3", answer)
 
     def work(delivery: dict[str, Any]) -> None:
-        frame = pd.DataFrame(_rows(delivery))
+        frame = pd.DataFrame(_rows(delivery["Records"]))
         frame = frame.assign(rating=pd.to_numeric(frame["rating"], errors="coerce").astype("Int32"))
         wr.s3.to_parquet(
             frame,
@@ -119,10 +132,10 @@ def awswrangler() -> Callable[[dict[str, Any]], Any]:
     return work
 
 
-def _rows(delivery: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One record after the other, with a few ifs; what is bad is written down with one reason."""
     rows, bad = [], []
-    for record in delivery["Records"]:
+    for record in records:
         raw = base64.b64decode(record["kinesis"]["data"])
         try:
             data = json.loads(raw)
@@ -151,23 +164,24 @@ def _rows(delivery: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-CONTENDERS = {"ours": ours, "row_loop": row_loop}
+CONTENDERS = {"ours": ours, "row_loop": row_loop, "row_loop_one_file": row_loop_one_file}
 if importlib.util.find_spec("awswrangler"):
     CONTENDERS["awswrangler"] = awswrangler
 
 
 def contend(name: str, size: int) -> None:
-    """Print what `bench.measure.run` reads: the median of many calls, after some that warm up."""
+    """Print what `bench.measure.run` reads, of many calls after some that warm up: the median time, and the least CPU
+    time, because all that a shared machine can do to that is to add to it."""
     delivery = event(size)
     work = CONTENDERS[name]()
-    rounds = max(5, min(60, 60_000 // size))
+    rounds = max(12, min(100, 60_000 // size))
     seconds = []
     for _ in range(rounds):
         started, cpu = time.perf_counter(), time.process_time()
         work(delivery)
         seconds.append((time.perf_counter() - started, time.process_time() - cpu))
     warm = seconds[2:]
-    wall, spent = median(s for s, _ in warm), median(s for _, s in warm)
+    wall, spent = median(s for s, _ in warm), min(s for _, s in warm)
     print(json.dumps({"seconds": wall, "all_seconds": sum(s for s, _ in seconds), "cpu_seconds": spent}))
 
 
@@ -184,8 +198,13 @@ def cold(code: str) -> float:
 
 
 def measure() -> dict[str, Any]:
-    """Both, on all sizes; import times."""
-    results = {name: {size: run("bench.landing", name, str(size)) for size in SIZES} for name in CONTENDERS}
+    """All contenders on all sizes, alternately; import times."""
+    rounds = [
+        {(name, size): run("bench.landing", name, str(size)) for size in SIZES for name in CONTENDERS}
+        for _ in range(ROUNDS)
+    ]
+    best = {key: min((r[key] for r in rounds), key=lambda result: result.facts["cpu_seconds"]) for key in rounds[0]}
+    results = {name: {size: best[name, size] for size in SIZES} for name in CONTENDERS}
     handler = cold("import shopware_pipelines.interactions.landing")
     libraries = cold("import duckdb, boto3")
     largest = {name: by_size[10_000] for name, by_size in results.items()}
@@ -195,7 +214,7 @@ def measure() -> dict[str, Any]:
         "table": {
             f"{name}, {size:,} records": {
                 "milliseconds": round(1000 * r.seconds, 2),
-                "cpu_milliseconds": round(1000 * r.facts["cpu_seconds"], 2),
+                "least_cpu_milliseconds": round(1000 * r.facts["cpu_seconds"], 2),
                 "peak_mb": round(r.peak_mb),
             }
             for name, by_size in results.items()
@@ -205,6 +224,11 @@ def measure() -> dict[str, Any]:
         "bounds": [
             _bound("records per second of one core, 10,000 records", per_second["ours"], at_least=300_000),
             _bound("times the row-by-row loop", per_second["ours"] / per_second["row_loop"], at_least=20),
+            _bound(
+                "times that loop with one file an hour",
+                per_second["ours"] / per_second["row_loop_one_file"],
+                at_least=1,
+            ),
             _bound("milliseconds for 100 records", 1000 * results["ours"][100].facts["cpu_seconds"], at_most=10),
             _bound("peak memory, MB", largest["ours"].peak_mb, at_most=250),
             _bound("cold import over importing duckdb and boto3", handler / libraries, at_most=1.5),

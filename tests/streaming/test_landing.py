@@ -285,8 +285,8 @@ class Poisonable(BatchChecker):
     error: Exception = RuntimeError("a bug")
     batches: list[int]
 
-    def __init__(self, contract: Contract) -> None:
-        super().__init__(contract)
+    def __init__(self, contract: Contract, **given: Any) -> None:
+        super().__init__(contract, **given)
         self.batches = []
 
     def check(self, records: Any, **given: Any) -> Any:

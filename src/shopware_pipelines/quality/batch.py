@@ -45,13 +45,17 @@ class BatchChecker:
         threads: int = 1,
         memory_limit_mb: int = 160,
         max_record_bytes: int = MAX_RECORD_BYTES,
+        counted: Mapping[str, str] | None = None,
     ) -> None:
+        """`counted` gives names to SQL conditions over lake columns: how many valid rows meet each."""
         self.contract = contract
         self.max_record_bytes = max_record_bytes
         self.connection = connect(threads, memory_limit_mb)
         self.scanner = Scanner(contract)
         self.judge = WarmJudge(self.connection, contract)
-        self.lake = LakeRows(self.connection, contract)
+        counted = counted or {}
+        self.lake = LakeRows(self.connection, contract, list(counted.values()))
+        self.counted = list(counted)
         self.warnings = [f"rule:{r.name}" for r in contract.rules if r.severity == "warning"]
 
     def __enter__(self) -> Self:
@@ -100,13 +104,16 @@ class BatchChecker:
             summary = self._fill(rows, rejected, judged, record_ids, times)
         rejected.sort(key=lambda r: r.number)
         width = len(self.contract.partition_by)
-        warned = [sum(column) for column in list(zip(*summary, strict=True))[width:-1]]
-        warnings = {name: found for name, found in zip(self.warnings, warned, strict=False) if found}
+        found = [sum(column) for column in list(zip(*summary, strict=True))[width:-1]]
+        found = found or [0] * (len(self.counted) + len(self.warnings))
+        counted = dict(zip(self.counted, found, strict=False))
+        named = zip(self.warnings, found[len(self.counted) :], strict=True)
+        warnings = {name: rows for name, rows in named if rows}
         if unknown := sum(row[-1] is not None for row in judged.values()):  # only SQL finds valid ones with such fields
             warnings["unknown_field"] = unknown
         counts = Counts(count, count - len(rejected), len(rejected), 0, count_reasons(rejected), warnings)
         present = sorted([row[:width] for row in summary], key=_sortable)
-        return CheckedBatch(self.contract, self.lake, counts, rejected, present)
+        return CheckedBatch(self.contract, self.lake, counts, rejected, present, counted)
 
     def _judge(
         self, records: Sequence[bytes], unsure: Sequence[int], now_ms: int
@@ -147,18 +154,19 @@ class BatchChecker:
         record_ids: Sequence[str],
         times: Sequence[int],
     ) -> list[tuple[Any, ...]]:
-        """Hand the rows over; returns for each partition its values, its warnings, and how many rows do not hold."""
+        """Hand the rows over; returns what `LakeRows.fill` does."""
         rows.put(judged)
         kept: Sequence[int] = range(rows.count)
         if rejected:
             is_kept = bytearray(b"\1") * rows.count
             for one in rejected:
                 is_kept[one.number] = 0
-            kept = list(compress(kept, is_kept))
-            record_ids, times = list(compress(record_ids, is_kept)), list(compress(times, is_kept))
+            kept, times = list(compress(kept, is_kept)), list(compress(times, is_kept))
+            record_ids = list(compress(record_ids, is_kept))
+        indexes = array("q", list(kept))
         fed = [
-            integers("n", array("q", kept)),
-            *rows.columns(kept),
+            integers("n", indexes),
+            *rows.columns(indexes),
             texts("given id", record_ids),
             integers("given time", array("q", times), TIMES),
         ]
@@ -175,6 +183,8 @@ class CheckedBatch:
     rejected: list[Rejected]
     """By index in the batch."""
     present: list[Partition]
+    counted: dict[str, int]
+    """Name of a counted condition to the number of valid rows that meet it."""
 
     def partitions(self) -> list[Partition]:
         """The partitions that have valid rows, sorted."""

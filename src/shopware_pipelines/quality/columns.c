@@ -1,4 +1,4 @@
-/* What batches do with columns of plain memory (rows.py), how DuckDB reads them (feed.py), and base64 (packed.py). */
+/* What batches do with columns of plain memory (rows.py), how DuckDB reads them (feed.py), base64 (packed.py). */
 #include <stdint.h>
 #include <string.h>
 
@@ -43,42 +43,70 @@ int64_t swp_offsets(const int32_t *lengths, int64_t count, int32_t *offsets) {
     return at;
 }
 
-/* Decodes canonical base64 texts of these lengths, one behind the other, with an LF behind each one's bytes; writes where
- * they begin and end, and how long the longest are. Returns `count`, or the index of the first text that is not canonical. */
-int64_t swp_base64(const uint8_t *text, const int64_t *lengths, int64_t count, uint8_t *bytes, int64_t *starts,
-                   int64_t *ends, int64_t *longest) {
-    static const char LETTERS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    enum { NONE = 0x80 };
-    uint8_t six[256], *out = bytes;
-    memset(six, NONE, sizeof six);
-    for (uint8_t i = 0; i < 64; i++) six[(uint8_t)LETTERS[i]] = i;
-    *longest = 0;
+/* Seconds as whole milliseconds, halves up. Returns `count`, or the index of the first that is before 1970, after the
+ * year 9999 or no number. */
+int64_t swp_milliseconds(const double *seconds, int64_t count, int64_t *ms) {
     for (int64_t r = 0; r < count; r++) {
-        const uint8_t *p = text, *end = text += lengths[r];
-        if (lengths[r] % 4) return r;
-        int pad = lengths[r] ? (end[-1] == '=') + (end[-1] == '=' && end[-2] == '=') : 0;
-        uint32_t wrong = 0;
-        starts[r] = out - bytes;
-        for (const uint8_t *whole = pad ? end - 4 : end; p < whole; p += 4, out += 3) {
-            uint8_t a = six[p[0]], b = six[p[1]], c = six[p[2]], d = six[p[3]];
-            wrong |= a | b | c | d;
-            out[0] = (uint8_t)(a << 2 | b >> 4);
-            out[1] = (uint8_t)(b << 4 | c >> 2);
-            out[2] = (uint8_t)(c << 6 | d);
-        }
-        if (pad) {
-            uint8_t a = six[p[0]], b = six[p[1]], c = pad == 2 ? 0 : six[p[2]];
-            wrong |= a | b | c;
-            if (pad == 2 ? b & 15 : c & 3) wrong = NONE; /* bits that mean nothing */
-            *out++ = (uint8_t)(a << 2 | b >> 4);
-            if (pad == 1) *out++ = (uint8_t)(b << 4 | c >> 2);
-        }
-        if (wrong & NONE) return r;
-        ends[r] = out - bytes;
-        if (ends[r] - starts[r] > *longest) *longest = ends[r] - starts[r];
-        *out++ = '\n';
+        if (!(seconds[r] >= 0 && seconds[r] < 253402300800.0)) return r;
+        ms[r] = (int64_t)(seconds[r] * 1000 + 0.5);
     }
     return count;
+}
+
+/* Whether each of `count` texts of `length` bytes, one behind the other, begins with the first one's first `same` bytes
+ * and has nothing but digits after them. */
+int64_t swp_numbered(const uint8_t *text, int64_t count, int64_t length, int64_t same) {
+    for (const uint8_t *p = text, *end = text + count * length; p < end; p += length) {
+        if (memcmp(p, text, (size_t)same)) return 0;
+        for (int64_t i = same; i < length; i++)
+            if (p[i] < '0' || p[i] > '9') return 0;
+    }
+    return 1;
+}
+
+/* Decodes canonical base64 texts of these lengths, one behind the other, to bytes[at:], with an LF behind each one's
+ * bytes and room for one byte more; writes where they begin and end, and raises `longest` to the length of the longest.
+ * Returns where the next one would begin, or -1 if a text is not canonical. */
+int64_t swp_base64(const uint8_t *text, const int64_t *lengths, int64_t count, uint8_t *bytes, int64_t at,
+                   int64_t *starts, int64_t *ends, int64_t *longest) {
+    static const char LETTERS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint32_t none = 1u << 31;
+    /* What a letter at each of the four places adds to three bytes, the first of them the lowest byte. */
+    uint32_t places[4][256];
+    for (int i = 0; i < 1024; i++) places[i >> 8][i & 255] = none;
+    for (uint32_t i = 0; i < 64; i++) {
+        uint8_t letter = (uint8_t)LETTERS[i];
+        places[0][letter] = i << 2;
+        places[1][letter] = i >> 4 | (i & 15) << 12;
+        places[2][letter] = (i >> 2) << 8 | (i & 3) << 22;
+        places[3][letter] = i << 16;
+    }
+    for (int64_t r = 0; r < count; r++) {
+        const uint8_t *p = text, *end = text += lengths[r];
+        uint8_t *out = bytes + at;
+        uint32_t wrong = 0, three;
+        int pad = lengths[r] ? (end[-1] == '=') + (end[-1] == '=' && end[-2] == '=') : 0;
+        if (lengths[r] % 4) return -1;
+        for (const uint8_t *whole = pad ? end - 4 : end; p < whole; p += 4, out += 3) {
+            three = places[0][p[0]] | places[1][p[1]] | places[2][p[2]] | places[3][p[3]];
+            wrong |= three;
+            uint8_t four[4] = {(uint8_t)three, (uint8_t)(three >> 8), (uint8_t)(three >> 16)};
+            memcpy(out, four, 4);
+        }
+        if (pad) {
+            three = places[0][p[0]] | places[1][p[1]] | (pad == 1 ? places[2][p[2]] : 0);
+            wrong |= three;
+            if (three >> (pad == 1 ? 16 : 8) & 0xFF) return -1; /* bits that mean nothing */
+            *out++ = (uint8_t)three;
+            if (pad == 1) *out++ = (uint8_t)(three >> 8);
+        }
+        if (wrong & none) return -1;
+        starts[r] = at;
+        ends[r] = at = out - bytes;
+        if (ends[r] - starts[r] > *longest) *longest = ends[r] - starts[r];
+        bytes[at++] = '\n';
+    }
+    return at;
 }
 
 /* The Arrow C data interface (https://arrow.apache.org/docs/format/CDataInterface.html), for one table whose memory

@@ -15,7 +15,7 @@ from shopware_pipelines.contracts.model import Contract, LineageColumn
 from shopware_pipelines.quality.fields import SQL_TYPE, FieldSql
 from shopware_pipelines.quality.sentences import MALFORMED, NOT_AN_OBJECT, Check, Part, literal, quote
 
-LENIENT = r"[ \t\r\n]*,[ \t\r\n]*[}\]]|(?i:nan|inf)"
+LENIENT = r",[ \t\r\n]*[}\]]|(?i:nan|inf)"
 """What DuckDB's JSON parser lets through and RFC 8259 does not: trailing commas, NaN and Infinity."""
 PRESENT = '"the present"'
 EMPTY_STRING = literal('""')

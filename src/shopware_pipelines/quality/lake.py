@@ -6,7 +6,7 @@ nothing is computed twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,11 +32,13 @@ Partition = tuple[Any, ...]
 class LakeRows:
     """The rows of one batch at a time, on one connection."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, contract: Contract, counted: Sequence[str] = ()) -> None:
         self.connection = connection
         self.contract = contract
         self.valid_rows = compile_contract(contract, 0).row_is_valid
-        self.summary = _summary(contract, self.valid_rows)
+        warnings = [f"COALESCE(NOT ({r.expression}), false)" for r in contract.rules if r.severity == "warning"]
+        broken = f"NOT ({self.valid_rows})" if self.valid_rows else "false"
+        self.summary = _summary(contract.partition_by, [*counted, *warnings, broken])
         self.digest = f"SELECT n, {row_digest_sql(contract)} FROM {TABLE}"
         self.fed = Changing()
         self.is_copied = False
@@ -45,7 +47,8 @@ class LakeRows:
     def fill(self, feed: Feed) -> list[tuple[Any, ...]]:
         """Take the rows of a batch: `n`, the fields and extra fields as they are fed, "given id", "given time".
 
-        Returns for each partition its values, the number of rows with each warning, and of those that do not hold.
+        Returns for each partition its values, and of how many rows each counted condition is true, each warning is to
+        be given, and a rule is broken.
         """
         first = self.fed.feed is None
         self.fed.feed, self.is_copied = feed, False
@@ -102,11 +105,9 @@ def _select(contract: Contract) -> str:
     return f"SELECT {', '.join(['n', *fields, *derived_columns(contract), *lineage])} FROM {source}"
 
 
-def _summary(contract: Contract, valid_rows: str) -> str:
-    """SELECT of each partition: its values, its warnings, and how many rows do not hold."""
-    conditions = [f"COALESCE(NOT ({r.expression}), false)" for r in contract.rules if r.severity == "warning"]
-    conditions.append(f"NOT ({valid_rows})" if valid_rows else "false")
-    keys = [quote(c) for c in contract.partition_by]
+def _summary(partition_by: Sequence[str], conditions: Sequence[str]) -> str:
+    """SELECT of each partition: its values, and how many rows meet each condition."""
+    keys = [quote(c) for c in partition_by]
     counts = [f"count(*) FILTER (WHERE {condition})" for condition in conditions]
     grouped = f"GROUP BY {', '.join(keys)}" if keys else "HAVING count(*) > 0"
     return f"SELECT {', '.join([*keys, *counts])} FROM {TABLE} {grouped}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from array import array
+from collections.abc import Iterable, Sequence
 from ctypes import c_char_p, c_double, c_int, c_int64, c_uint64, c_void_p
 from pathlib import Path
 
 from shopware_pipelines.errors import UsageError
 
 LIBRARY = Path(__file__).with_name("_scan.so")
+NO_RESULT = ("swp_gather", "swp_spans", "swp_keep", "swp_stream")
 
 
 def _load() -> ctypes.CDLL:
@@ -30,15 +32,15 @@ def _load() -> ctypes.CDLL:
         "swp_keep": [c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int64],
         "swp_nulls": [c_void_p, c_int64, c_void_p],
         "swp_offsets": [c_void_p, c_int64, c_void_p],
-        "swp_base64": [c_char_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_void_p],
+        "swp_numbered": [c_char_p, c_int64, c_int64, c_int64],
+        "swp_milliseconds": [c_void_p, c_int64, c_void_p],
+        "swp_base64": [c_char_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
         "swp_stream": [c_void_p, c_void_p],
     }  # fmt: skip
     for name, arguments in functions.items():
         function = getattr(library, name)
         function.argtypes = arguments
-        function.restype = (
-            c_int64 if name in ("swp_frame", "swp_scan", "swp_nulls", "swp_offsets", "swp_base64") else None
-        )
+        function.restype = None if name in NO_RESULT else c_int64
     return library
 
 
@@ -47,12 +49,30 @@ library = _load()
 
 def words(count: int) -> array[int]:
     """Zeros of 64 bits."""
-    return array("q", bytes(8 * count))
+    return array("q", [0]) * count
 
 
 def halves(count: int) -> array[int]:
     """Zeros of 32 bits."""
-    return array("i", bytes(4 * count))
+    return array("i", [0]) * count
+
+
+def numbered(texts: Sequence[str], digits: int) -> bool:
+    """Whether these ASCII texts, at least one, differ in nothing but the digits at their end."""
+    length, joined = len(texts[0]), "".join(texts)
+    if not joined.isascii() or len(joined) != length * len(texts) or set(map(len, texts)) != {length}:
+        return False
+    return length >= digits and bool(library.swp_numbered(joined.encode(), len(texts), length, length - digits))
+
+
+def milliseconds(seconds: Iterable[float]) -> array[int]:
+    """Epoch seconds as whole milliseconds, halves up. Raises ValueError for what no calendar has."""
+    given = array("d", list(seconds))  # from a list: an array grows by steps and takes twice as long
+    ms = words(len(given))
+    done: int = library.swp_milliseconds(given.buffer_info()[0], len(given), address(ms))
+    if done < len(given):
+        raise ValueError(f"{given[done]} is no time in epoch seconds")
+    return ms
 
 
 def address(of: array[int], index: int = 0) -> int:

@@ -7,9 +7,12 @@ from array import array
 from binascii import a2b_base64
 from collections.abc import Iterable, Sequence
 from ctypes import c_char_p, c_void_p, cast
-from typing import overload
+from typing import Final, overload
 
 from shopware_pipelines.quality.native import address, library, words
+
+AT_ONCE: Final = 256
+"""Texts joined at a time: memory of a few hundred kB is at hand; larger pieces the kernel maps and clears each time."""
 
 
 class Packed(Sequence[bytes]):
@@ -27,7 +30,7 @@ class Packed(Sequence[bytes]):
         """Copies of records."""
         if isinstance(records, Packed):
             return records
-        count, sizes = len(records), array("q", map(len, records))
+        count, sizes = len(records), array("q", list(map(len, records)))
         spans = words(2 * count)
         library.swp_spans(address(sizes), count, address(spans), address(spans, count))
         return cls(b"\n".join([*records, b""]), spans, max(sizes, default=0))
@@ -35,16 +38,18 @@ class Packed(Sequence[bytes]):
     @classmethod
     def from_base64(cls, texts: Sequence[str]) -> Packed:
         """What `binascii.a2b_base64` makes of each text; raises ValueError where that does."""
-        joined = "".join(texts).encode("ascii")
-        count, sizes = len(texts), array("q", map(len, texts))
+        count, sizes = len(texts), array("q", list(map(len, texts)))
         spans, longest = words(2 * count), words(1)
-        data = bytes(len(joined) // 4 * 3 + count + 2)  # new, and nobody else's, so it can be written to
-        done: int = library.swp_base64(
-            joined, address(sizes), count, cast(c_char_p(data), c_void_p), address(spans), address(spans, count),
-            address(longest),
-        )  # fmt: skip
-        if done < count:  # unusual spellings are left to others
-            return cls.of([a2b_base64(text) for text in texts])
+        data = bytes(sum(sizes) // 4 * 3 + count + 2)  # new, and nobody else's, so it can be written to
+        end = 0
+        for i in range(0, count, AT_ONCE):
+            joined = "".join(texts[i : i + AT_ONCE]).encode("ascii")
+            end = library.swp_base64(
+                joined, address(sizes, i), min(AT_ONCE, count - i), cast(c_char_p(data), c_void_p), end,
+                address(spans, i), address(spans, count + i), address(longest),
+            )  # fmt: skip
+            if end < 0:  # unusual spellings are left to others
+                return cls.of([a2b_base64(text) for text in texts])
         return cls(data, spans, longest[0])
 
     def __len__(self) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.quality.feed import INTEGERS, REALS, TEXTS, Column
@@ -61,13 +60,12 @@ class Rows:
         if behind:
             self.data += b"".join(behind)
 
-    def columns(self, kept: Sequence[int]) -> list[Column]:
+    def columns(self, kept: array[int]) -> list[Column]:
         """Columns of the rows with these ascending indexes; afterwards the rows are gone."""
         rows = len(kept)
         if rows < self.count:
-            indexes = array("q", kept)
             library.swp_keep(
-                address(self.values), address(self.lengths), len(self.fed), self.count, address(indexes), rows
+                address(self.values), address(self.lengths), len(self.fed), self.count, address(kept), rows
             )
         return [self._column(k, name, fed, rows) for k, (name, fed) in enumerate(self.fed)]
 
@@ -90,9 +88,9 @@ def integers(name: str, values: array[int], fed: bytes = INTEGERS) -> Column:
 
 def texts(name: str, values: Sequence[str]) -> Column:
     """A column without nulls."""
-    joined = "".join(values).encode()
-    offsets = array("i", accumulate(map(len, values), initial=0))
-    if len(joined) != offsets[-1]:  # not all ASCII
-        offsets = array("i", accumulate((len(value.encode()) for value in values), initial=0))
-    text = array("B", joined)
+    joined = "".join(values)
+    lengths = array("i", list(map(len, values if joined.isascii() else map(str.encode, values))))
+    offsets = halves(len(values) + 1)
+    library.swp_offsets(address(lengths), len(values), address(offsets))
+    text = array("B", joined.encode())
     return Column(name, TEXTS, (0, address(offsets), address(text)), 0, (offsets, text))

@@ -51,7 +51,7 @@ class Engine:
         self,
         contract: Contract,
         counted: Mapping[str, str] | None = None,
-        make_checker: Callable[[Contract], BatchChecker] = BatchChecker,
+        make_checker: Callable[..., BatchChecker] = BatchChecker,
     ) -> None:
         self.contract = contract
         self.counted = counted or {}
@@ -96,7 +96,7 @@ class Engine:
     def _judge(self, delivery: Delivery, metadata: Metadata) -> Judged:
         """As `judge`; raises whatever the engine raises."""
         if self._checker is None:
-            self._checker = self.make_checker(self.contract)
+            self._checker = self.make_checker(self.contract, counted=self.counted)
         checked = self._checker.check(
             delivery.raw,
             record_ids=delivery.record_ids,
@@ -108,7 +108,7 @@ class Engine:
             rejected=[(r.number, r.reasons) for r in checked.rejected],
             valid=checked.counts.valid,
             unknown_fields=_unknown_fields(checked),
-            counted=_counted(checked, self.counted),
+            counted=checked.counted,
         )
 
     def _file(self) -> Path:
@@ -149,13 +149,6 @@ def _unknown_fields(checked: CheckedBatch) -> dict[str, int]:
     column = next(c.column for c in checked.contract.lineage if c.role == "extra_fields")
     names = f"SELECT unnest(json_keys({column})) AS name FROM {TABLE} WHERE {column} IS NOT NULL"
     return dict(checked.query(f"SELECT name, count(*) FROM ({names}) GROUP BY name ORDER BY name"))
-
-
-def _counted(checked: CheckedBatch, conditions: Mapping[str, str]) -> dict[str, int]:
-    if not conditions:
-        return {}
-    counts = ", ".join(f"count(*) FILTER ({condition})" for condition in conditions.values())
-    return dict(zip(conditions, checked.query(f"SELECT {counts} FROM {TABLE}")[0], strict=True))
 
 
 def _refuse_fault_of_machine(error: Exception) -> None:

@@ -9,12 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from shopware_pipelines.errors import DataError
+from shopware_pipelines.quality.native import milliseconds, numbered
 from shopware_pipelines.quality.packed import Packed
-from shopware_pipelines.streaming.identity import SEQUENCE_DIGITS, foreign_id, is_producer_id
+from shopware_pipelines.streaming.identity import SEQUENCE_DIGITS, foreign_id, is_producer_id, parse
 from shopware_pipelines.streaming.layout import Batch
+
+_BODY, _EVENT_ID = map(itemgetter, ("kinesis", "eventID"))
+_PARTITION_KEY, _DATA, _ARRIVAL_SECONDS, _SEQUENCE_NUMBER = map(
+    itemgetter, ("partitionKey", "data", "approximateArrivalTimestamp", "sequenceNumber")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +71,14 @@ def read_event(event: Mapping[str, Any]) -> Delivery:
         records = event["Records"]
         if not records:
             raise DataError("the event has no records")
-        bodies = [record["kinesis"] for record in records]
+        bodies = list(map(_BODY, records))
         return delivery(
             stream=records[0]["eventSourceARN"].rpartition("/")[2],
             shard_id=_shard(records),
-            partition_keys=[body["partitionKey"] for body in bodies],
-            raw=Packed.from_base64([body["data"] for body in bodies]),
-            arrived_ms=[int(body["approximateArrivalTimestamp"] * 1000 + 0.5) for body in bodies],
-            sequence_numbers=[body["sequenceNumber"] for body in bodies],
+            partition_keys=list(map(_PARTITION_KEY, bodies)),
+            raw=Packed.from_base64(list(map(_DATA, bodies))),
+            arrived_ms=milliseconds(map(_ARRIVAL_SECONDS, bodies)),
+            sequence_numbers=list(map(_SEQUENCE_NUMBER, bodies)),
         )
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise DataError(f"not an event of a Kinesis stream: {type(error).__name__} {str(error)[:200]}") from error
@@ -92,18 +99,15 @@ def delivery(
     ids = partition_keys
     if not are_record_ids(partition_keys):
         named = zip(partition_keys, sequence_numbers, strict=True)
-        ids = [key if are_record_ids([key]) else foreign_id(shard_id, number) for key, number in named]
+        ids = [key if parse(key) else foreign_id(shard_id, number) for key, number in named]
     return Delivery(stream, batch, arrived_ms[-1], ids, raw, arrived_ms, sequence_numbers)
 
 
 def are_record_ids(names: Sequence[str]) -> bool:
     """Whether producers of ours have given all these names: `identity.parse` on many at once."""
-    start = names[0][:-SEQUENCE_DIGITS]
-    if _all_begin_with(start, names):  # one producer's, as nearly always: what is left must be its numbers
-        numbers = "".join(names).replace(start, "") if start else ""
-        same_length = set(map(len, names)) == {len(start) + SEQUENCE_DIGITS}
-        return same_length and numbers.isdecimal() and numbers.isascii() and _begins_id(start)
-    return all(are_record_ids([name]) for name in names)
+    if numbered(names, SEQUENCE_DIGITS):  # one producer's, as nearly always
+        return _begins_id(names[0][:-SEQUENCE_DIGITS])
+    return all(parse(name) is not None for name in names)
 
 
 def moment(epoch_ms: int) -> datetime:
@@ -118,13 +122,9 @@ def _begins_id(text: str) -> bool:
 
 def _shard(records: Sequence[Mapping[str, Any]]) -> str:
     """The shard that all records come from: what stands before the colon of `eventID`."""
-    ids = [record["eventID"] for record in records]
+    ids = list(map(_EVENT_ID, records))
     shard: str = ids[0].partition(":")[0]
-    if not _all_begin_with(f"{shard}:", ids):
+    # What begins alike lies together in the order of texts, so the first and the last of it decide.
+    if not all(text.startswith(f"{shard}:") for text in (min(ids), max(ids))):
         raise DataError("the records come from several shards")
     return shard
-
-
-def _all_begin_with(start: str, texts: Sequence[str]) -> bool:
-    """What begins alike lies together in the order of texts, so the first and the last of it decide."""
-    return min(texts).startswith(start) and max(texts).startswith(start)

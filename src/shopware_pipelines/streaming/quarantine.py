@@ -18,6 +18,7 @@ from shopware_pipelines.quality.reasons import Reason
 POLLER: Final = "poller"
 LANDING: Final = "landing"
 STREAM: Final = "stream"
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +65,4 @@ def _line(record: RejectedRecord, contract: Contract, stage: str) -> bytes:
         document["raw"] = record.raw.decode()
     except UnicodeDecodeError:
         document["raw_base64"] = base64.b64encode(record.raw).decode()
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return _JSON.encode(document).encode() + b"\n"
