@@ -22,7 +22,7 @@ from bench.measure import run
 
 SIZES = (100, 1_000, 10_000)
 BROKEN_SHARE = 0.01
-ROUNDS = 3
+ROUNDS = 5
 SPECIFIED_BATCH = 100
 """Records that the specification's function writes at a time."""
 NOW = 1_767_225_600.0

@@ -25,6 +25,7 @@ from shopware_pipelines.quality.check import MAX_RECORD_BYTES, Counts, Rejected,
 from shopware_pipelines.quality.feed import TIMES, Feed
 from shopware_pipelines.quality.fields import epoch_ms
 from shopware_pipelines.quality.lake import TABLE, LakeRows, Partition
+from shopware_pipelines.quality.native import where
 from shopware_pipelines.quality.packed import Packed
 from shopware_pipelines.quality.reasons import Reason, not_utf8, too_large
 from shopware_pipelines.quality.rows import Rows, integers, texts
@@ -156,17 +157,15 @@ class BatchChecker:
     ) -> list[tuple[Any, ...]]:
         """Hand the rows over; returns what `LakeRows.fill` does."""
         rows.put(judged)
-        kept: Sequence[int] = range(rows.count)
+        is_kept = bytearray(b"\1") * rows.count
+        for one in rejected:
+            is_kept[one.number] = 0
+        kept = where(bytes(is_kept))
         if rejected:
-            is_kept = bytearray(b"\1") * rows.count
-            for one in rejected:
-                is_kept[one.number] = 0
-            kept, times = list(compress(kept, is_kept)), list(compress(times, is_kept))
-            record_ids = list(compress(record_ids, is_kept))
-        indexes = array("q", list(kept))
+            record_ids, times = list(compress(record_ids, is_kept)), list(compress(times, is_kept))
         fed = [
-            integers("n", indexes),
-            *rows.columns(indexes),
+            integers("n", kept),
+            *rows.columns(kept),
             texts("given id", record_ids),
             integers("given time", array("q", times), TIMES),
         ]

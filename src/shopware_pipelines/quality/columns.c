@@ -12,6 +12,16 @@ void swp_spans(const int64_t *lengths, int64_t count, int64_t *starts, int64_t *
     }
 }
 
+/* Indexes of the bytes that are not 0; returns how many there are. */
+int64_t swp_where(const uint8_t *bytes, int64_t count, int64_t *indexes) {
+    int64_t found = 0;
+    for (int64_t i = 0; i < count; i++) {
+        indexes[found] = i;
+        found += bytes[i] != 0;
+    }
+    return found;
+}
+
 /* Moves the rows of these ascending indexes to the front of every column. */
 void swp_keep(int64_t *values, int32_t *lengths, int64_t width, int64_t count, const int64_t *kept, int64_t rows) {
     for (int64_t k = 0; k < width; k++)

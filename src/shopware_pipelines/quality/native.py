@@ -29,6 +29,7 @@ def _load() -> ctypes.CDLL:
         ],
         "swp_gather": [c_char_p, c_void_p, c_void_p, c_int64, c_void_p],
         "swp_spans": [c_void_p, c_int64, c_void_p, c_void_p],
+        "swp_where": [c_char_p, c_int64, c_void_p],
         "swp_keep": [c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int64],
         "swp_nulls": [c_void_p, c_int64, c_void_p],
         "swp_offsets": [c_void_p, c_int64, c_void_p],
@@ -58,11 +59,19 @@ def halves(count: int) -> array[int]:
 
 
 def numbered(texts: Sequence[str], digits: int) -> bool:
-    """Whether these ASCII texts, at least one, differ in nothing but the digits at their end."""
+    """Whether these ASCII texts, at least one, end with as many digits and differ in nothing else."""
     length, joined = len(texts[0]), "".join(texts)
     if not joined.isascii() or len(joined) != length * len(texts) or set(map(len, texts)) != {length}:
         return False
-    return length >= digits and bool(library.swp_numbered(joined.encode(), len(texts), length, length - digits))
+    return 0 <= digits <= length and bool(library.swp_numbered(joined.encode(), len(texts), length, length - digits))
+
+
+def where(flags: bytes) -> array[int]:
+    """Indexes of the bytes that are not 0."""
+    indexes = words(len(flags) + 1)
+    found: int = library.swp_where(flags, len(flags), address(indexes))
+    del indexes[found:]
+    return indexes
 
 
 def milliseconds(seconds: Iterable[float]) -> array[int]:
