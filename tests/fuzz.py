@@ -18,8 +18,8 @@ from shopware_pipelines.contracts.model import Contract, DerivedColumn, Field, L
 NOW: Final = datetime(2026, 1, 15, 12, 34, 56, 789_000, tzinfo=UTC)
 """The moment the lines are made for: some timestamps lie exactly at the limits that follow from it."""
 
-LINES: Final = int(os.environ.get("SWP_FUZZ_LINES", "8000"))
-"""Of each contract; `make fuzz` takes 25 times as many."""
+LINES: Final = int(os.environ.get("SWP_FUZZ_LINES", "5000"))
+"""Of each contract; `make fuzz` takes 40 times as many."""
 EXAMPLES: Final = max(10, LINES // 800)
 """Of each law."""
 MAX_RECORD_BYTES: Final = 1 << 16

@@ -174,7 +174,8 @@ def test_what_may_pass_is_tried_again_and_what_may_be_lost_declared(reply: Reply
         outcome = fetcher.poll("p/1")
         assert outcome == Failure(reason, gap)  # type: ignore[arg-type]  # one of the reasons
         assert 2 <= len(server.requests) <= fetch.ATTEMPTS
-    with polling(reply, OK, limits=limits) as (fetcher, server):
+    # The second answer must come in time, however busy this machine is.
+    with polling(reply, OK, limits=Limits(total_seconds=1.0, max_bytes=10_000)) as (fetcher, server):
         assert fetcher.poll("p/1") == Answer(b"[1]", gap)  # type: ignore[arg-type]
         assert ["x-request-id: p/1" in request.lower() for request in server.requests] == [True, True]
 
