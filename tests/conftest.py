@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 
 from places import SHARED_DATA
+from seeds import SEED
 
 pytest_plugins = ["stack_fixtures"]  # no second conftest.py: two modules of one name are one too many
+
+
+def pytest_report_header() -> str:
+    """What repeats this run's random input."""
+    return f"SWP_SEED={SEED}"
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -190,9 +190,7 @@ def test_after_a_kill_the_stack_comes_back_with_what_it_had(own_stack: Running) 
     assert rows(again.clients, again.outputs) == 70
 
 
-@pytest.mark.parametrize(
-    "moments", [(0.0, 1.8), pytest.param((0.6, 1.2, 2.4, 3.0), marks=pytest.mark.soak)], ids=str
-)
+@pytest.mark.parametrize("moments", [(0.0, 1.8), pytest.param((0.6, 1.2, 2.4, 3.0), marks=pytest.mark.soak)], ids=str)
 def test_a_file_dropped_just_before_a_kill_is_not_lost(own_stack: Running, moments: tuple[float, ...]) -> None:
     """Seconds after the drop: message not sent on, file on its way, run under way. One stack is killed each time."""
     again = own_stack

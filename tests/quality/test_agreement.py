@@ -1,6 +1,6 @@
 """The engine and the reference validator agree on every fuzzed line: fate, ordered reasons, every value.
 
-A larger run: `SWP_FUZZ_LINES=200000 SWP_FUZZ_SEED=7 pytest tests/quality/test_agreement.py -s`.
+A larger run: `SWP_FUZZ_LINES=200000 SWP_SEED=7 pytest tests/quality/test_agreement.py -s`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-import os
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -24,12 +22,12 @@ from hypothesis import strategies as st
 
 from fuzz import EXAMPLES, LINES, MAX_RECORD_BYTES, NOW, fuzz_lines, synthetic_contract, valid_lines
 from reference import Row, Verdict, frame, is_json, judge, normalised, parse, same_row
+from seeds import SEED
 from shopware_pipelines.contracts import load
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.quality.check import Checker, Counts
 from shopware_pipelines.quality.outputs import RecordContext
 
-SEED = int(os.environ.get("SWP_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 CONTRACTS = ("web_events", "customer_interactions", "inventory", "synthetic")
 BATCH = 2_000
 FILE_LINES = max(1_000, LINES // 20)
@@ -120,9 +118,7 @@ class Comparison:
                 self.found.append(f"counts.{field}: expected {expected}, engine {got}")
         if self.found:
             shown = "\n".join(self.found[:SHOWN])
-            pytest.fail(
-                f"{self.name}, SWP_FUZZ_SEED={self.seed}: {len(self.found)} disagreements\n{shown}", pytrace=False
-            )
+            pytest.fail(f"{self.name}, SWP_SEED={self.seed}: {len(self.found)} disagreements\n{shown}", pytrace=False)
 
 
 def shortened(value: object) -> str:
@@ -146,7 +142,7 @@ def batches(lines: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
 
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_lines(name: str) -> None:
-    print(f"SWP_FUZZ_SEED={SEED} SWP_FUZZ_LINES={LINES} {name}")  # noqa: T201
+    print(f"SWP_SEED={SEED} SWP_FUZZ_LINES={LINES} {name}")  # noqa: T201
     comparison = Comparison(name, SEED)
     total = Counts()
     with checker_of(name) as checker:
@@ -218,7 +214,7 @@ def test_file(name: str, form: str, tmp_path: Path) -> None:
     seed = SEED + 1 + list(FORMS).index(form)
     lines = [*valid_lines(contract_of(name), seed, 1), *fuzz_lines(contract_of(name), seed, FILE_LINES)]
     data = FORMS[form](lines)
-    print(f"SWP_FUZZ_SEED={SEED} {name} {form}: {len(lines)} lines, {len(data)} bytes")  # noqa: T201
+    print(f"SWP_SEED={SEED} {name} {form}: {len(lines)} lines, {len(data)} bytes")  # noqa: T201
     source = tmp_path / "input"
     source.write_bytes(data)
     framed = frame(data)
@@ -425,7 +421,7 @@ def test_the_reference_reads_json_as_python_does(name: str) -> None:
         if line.count(b"[") + line.count(b"{") > 200:
             continue  # the standard library's reader is recursive
         accepted = strictly_read(line)
-        assert is_json(line) == accepted, f"SWP_FUZZ_SEED={SEED} {line!r}"
+        assert is_json(line) == accepted, f"SWP_SEED={SEED} {line!r}"
         refused += not accepted
         if accepted:
             assert parse(line)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
-import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 
 from fuzz import MAX_RECORD_BYTES, NOW, fuzz_lines, synthetic_contract
 from reference import judge, normalised, same_row
+from seeds import SEED
 from shopware_pipelines.contracts import load
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.quality.batch import BatchChecker, CheckedBatch
@@ -24,7 +23,6 @@ from shopware_pipelines.quality.sample import samples
 from shopware_pipelines.quality.schema import columns
 
 STREAMS = ("web_events", "customer_interactions")
-SEED = int(os.environ.get("SWP_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 START = NOW.timestamp() - 90_000
 
 
@@ -47,7 +45,7 @@ def table(checked: CheckedBatch) -> dict[int, dict[str, Any]]:
 @pytest.mark.parametrize("name", [*STREAMS, "inventory", "synthetic"])
 @pytest.mark.parametrize("count", [0, 1, 50, 1_500])
 def test_agrees_with_check_lines_and_the_reference(name: str, count: int) -> None:
-    print(f"SWP_FUZZ_SEED={SEED}")  # noqa: T201
+    print(f"SWP_SEED={SEED}")  # noqa: T201
     contract = synthetic_contract() if name == "synthetic" else load(name)
     with (
         BatchChecker(contract, max_record_bytes=MAX_RECORD_BYTES) as batches,

@@ -28,6 +28,7 @@ from lake_world import ARRIVED, NOW, Put, RememberingMerger, World, event_of, sh
 
 from fuzz import fuzz_lines
 from reference import Row, judge, normalised, same_row
+from seeds import SEED
 from shopware_pipelines.contracts import load
 from shopware_pipelines.errors import InfrastructureError
 from shopware_pipelines.quality.sample import samples
@@ -40,7 +41,6 @@ from shopware_pipelines.streaming.landing import handle
 from shopware_pipelines.streaming.merging import Merger
 from shopware_pipelines.web.partitions import register
 
-SEED = int(os.environ.get("SWP_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 CASES = int(os.environ.get("SWP_CASES", "400"))
 SHARES = 8
 """Tests that the cases are spread over, so that they can run side by side."""

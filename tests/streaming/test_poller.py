@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import time
@@ -14,18 +13,17 @@ from pathlib import Path
 import pytest
 from poller_world import Inside, Process, a_world, event, sometimes_broken, wait_until
 
+from seeds import SEED
 from shopware_pipelines.errors import UsageError
 from shopware_pipelines.settings import PollerSettings
 from shopware_pipelines.streaming.feed import INTERACTIONS
 from shopware_pipelines.streaming.ledger import LedgerRow, ledger_parquet
 from shopware_pipelines.streaming.options import Options
 
-SEED = int(os.environ.get("SWP_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
-
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
-    print(f"SWP_FUZZ_SEED={SEED}")  # noqa: T201
+    print(f"SWP_SEED={SEED}")  # noqa: T201
 
 
 def test_records_go_their_ways_and_a_stop_leaves_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import pytest
 from poller_world import World, a_world, sometimes_broken, wait_until
 
+from seeds import SEED
 from shopware_pipelines.streaming.counters import Counters
-
-SEED = int(os.environ.get("SWP_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 
 
 def newest(world: World) -> Counters:
@@ -21,7 +19,7 @@ def newest(world: World) -> Counters:
 
 
 def killed_again_and_again(folder: Path, chosen: int, kills: int) -> None:
-    print(f"SWP_FUZZ_SEED={chosen}")  # noqa: T201
+    print(f"SWP_SEED={chosen}")  # noqa: T201
     rng = random.Random(chosen)
     with a_world(folder, sometimes_broken(rng), lambda: rng.choice([1, 2, 20])) as world:
         faults = random.Random(chosen + 1)

@@ -1,7 +1,7 @@
 """Laws: whatever happened, a sound pipeline reconciles to nothing unexplained; and one planted fault is always found,
 by exactly the names of its records.
 
-Histories are made from a seed that every failure prints; SWP_SEED repeats one, SWP_CASES makes more of them.
+Each history is made from a seed that is in its test's name; SWP_SEED repeats a run, SWP_CASES makes more of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final
 import pytest
 from small_lake import LONG_AGO, NOW, Poller, SmallLake
 
+from seeds import SEED
 from shopware_pipelines.streaming import identity, layout
 from shopware_pipelines.streaming.feed import FEEDS
 from shopware_pipelines.streaming.layout import Partition
@@ -26,10 +27,7 @@ from shopware_pipelines.trust import result as kinds
 from shopware_pipelines.trust.result import FeedResult
 
 CASES: Final = int(os.environ.get("SWP_CASES", "8"))
-SEED: Final = int(os.environ.get("SWP_SEED", "0"))
-RUN: Final = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(8).hex()
-"""The same in all workers of a run, which must agree on what the tests are called."""
-SEEDS: Final = [SEED] if SEED else random.Random(RUN).sample(range(1, 1 << 32), CASES)
+SEEDS: Final = random.Random(SEED).sample(range(1, 1 << 32), CASES)
 SOON: Final = timedelta(minutes=1)
 
 
@@ -118,7 +116,6 @@ def reconciled(history: History) -> FeedResult:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_sound_history_is_explained_and_a_planted_fault_is_named(seed: int, tmp_path: Path) -> None:
-    print(f"SWP_SEED={seed}")  # noqa: T201
     history = History(tmp_path / "bucket", seed)
     history.happen()
     before = history.before = reconciled(history)
