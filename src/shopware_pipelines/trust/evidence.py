@@ -1,6 +1,6 @@
 """Everything that is written down about a stream's records, as tables of a DuckDB of its own.
 
-    producer (no, name, considered, polled, ledgered, open, comparable, updated_ms)   who polled
+    producer (no, name, considered, polled, ledgered, open, at_work, comparable, updated_ms)   who polled
     object (no, key, role, slot, copied)                                    what was read
     said (producer, sequence, fate, raw_digest, row_digest, polled_ms, settled_ms)        ledgers: the yardstick
     stored (producer, sequence, id, object, digest, slot, ingested_ms)      rows of the lake
@@ -35,7 +35,7 @@ MEMORY_LIMIT_MB: Final = 512
 THREADS: Final = 2
 _TABLES: Final = """
     CREATE TABLE producer (no INTEGER, name VARCHAR, considered BOOLEAN, polled BIGINT, ledgered BIGINT, open BOOLEAN,
-                           comparable BOOLEAN, updated_ms BIGINT);
+                           at_work BOOLEAN, comparable BOOLEAN, updated_ms BIGINT);
     CREATE TABLE object (no INTEGER, key VARCHAR, role VARCHAR, slot BIGINT, copied BOOLEAN);
     CREATE TABLE said (producer INTEGER, sequence BIGINT, fate VARCHAR, raw_digest UBIGINT, row_digest UBIGINT,
                        polled_ms BIGINT, settled_ms BIGINT);
@@ -59,6 +59,8 @@ class Known:
     considered: bool
     """Whether it may have polled in the span that is looked at."""
     open: bool
+    at_work: bool
+    """Open and heard of lately: what no ledger has yet lies in its spool, and will come."""
     comparable: bool
     """Whether its digests were made with the contract as it is now."""
 
@@ -105,7 +107,7 @@ class Evidence:
         self.connection.execute(
             "INSERT INTO producer SELECT unnest($1::INTEGER[]), unnest($2::VARCHAR[]), unnest($3::BOOLEAN[]), "
             "unnest($4::BIGINT[]), unnest($5::BIGINT[]), unnest($6::BOOLEAN[]), unnest($7::BOOLEAN[]), "
-            "unnest($8::BIGINT[])",
+            "unnest($8::BOOLEAN[]), unnest($9::BIGINT[])",
             [
                 list(range(len(producers))),
                 [p.name for p in producers],
@@ -113,6 +115,7 @@ class Evidence:
                 [p.counters.polled if p.counters else 0 for p in producers],
                 [p.counters.ledgered if p.counters else 0 for p in producers],
                 [p.open for p in producers],
+                [p.at_work for p in producers],
                 [p.comparable for p in producers],
                 [int(p.counters.updated_at.timestamp() * 1000) if p.counters else 0 for p in producers],
             ],

@@ -128,6 +128,7 @@ class _Look:
                 found := self.counters.get(name),
                 considered=name in self.in_span,
                 open=found is not None and found.closed_at is None,
+                at_work=found is not None and producers.state(found, self.now) == producers.OPEN,
                 comparable=found is None or found.contract_version == version,
             )
             for name in everybody
@@ -258,7 +259,7 @@ class _Look:
                 left = f"records {ledgered + 1:,} to {last:,}" if last > ledgered else "none of its known records"
                 self.result.warnings.append(
                     f"{name} was never closed and is silent since {updated}; in its spool: {left}, "
-                    "and what it fetched after that. Start a poller on its spool folder"
+                    "and what it fetched after that. Start a poller on its spool folder; if that is gone, they are lost"
                 )
 
     def _batches(self, what: str, objects: list[Stored]) -> Iterator[list[Fetched]]:

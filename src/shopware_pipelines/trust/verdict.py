@@ -98,7 +98,7 @@ _SAID: Final = """
 _TOP: Final = """
     CREATE TABLE top AS
     SELECT p.no AS producer, greatest(p.polled, coalesce(l.last, 0)) AS last,
-           CASE WHEN p.updated_ms = 0 THEN coalesce(l.last, 0) ELSE p.ledgered END AS ledgered, p.open, p.considered
+           CASE WHEN p.updated_ms = 0 THEN coalesce(l.last, 0) ELSE p.ledgered END AS ledgered, p.at_work, p.considered
     FROM producer AS p
     LEFT JOIN (SELECT producer, max(sequence) AS last FROM ledger GROUP BY producer) AS l ON l.producer = p.no"""
 _HOLES: Final = """
@@ -135,7 +135,7 @@ def _expected(bounds: Bounds) -> str:
         FROM ledger WHERE {_in_range("polled_ms", bounds)}
         UNION ALL
         SELECT producer, sequence, NULL, NULL, NULL, NULL, NULL, false,
-               CASE WHEN sequence <= ledgered OR NOT open THEN 'gap' ELSE 'spool' END
+               CASE WHEN sequence <= ledgered OR NOT at_work THEN 'gap' ELSE 'spool' END
         FROM (SELECT producer, unnest(range(first, hole.last + 1)) AS sequence FROM hole) JOIN top USING (producer)"""
 
 
