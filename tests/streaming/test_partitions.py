@@ -123,6 +123,21 @@ def test_verify_finds_and_repairs_what_is_missing() -> None:
     assert not report.missing
 
 
+def test_an_hour_that_points_to_where_nothing_lies_is_not_shown_and_repaired() -> None:
+    glue = FakeGlue(CONTRACT, WEB)
+    registering = registrar(glue)
+    registering.ensure(HOURS[:2])
+    registering.catalog.switch(HOURS[0], f"compacted/{HOURS[0].path}0123456789abcdef/")
+    s3 = lake_with([f"events/{hour.path}a.parquet" for hour in HOURS[:2]])
+    report = registering.verify(client(s3))
+    assert (report.missing, report.misplaced, report.empty) == ((), (HOURS[0],), ())
+    assert not report.complete
+    report = registering.verify(client(s3), repair=True)
+    assert report.repaired == (HOURS[0],)
+    assert report.complete
+    assert glue.location(HOURS[0]) == f"events/{HOURS[0].path}"
+
+
 def test_the_web_function_registers_what_s3_announces() -> None:
     event = json.loads((REPOSITORY / "tests/events/s3_landed_objects.json").read_text(encoding="utf-8"))
     glue = FakeGlue(CONTRACT, WEB)

@@ -29,7 +29,7 @@ def _group() -> None:
 
 def verify(
     feed: StreamsOption = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Register the hours that are missing.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Have the catalog show the hours that it does not.")] = False,
     home: HomeOption = None,
     aws: AwsOption = False,
     as_json: JsonOption = False,
@@ -63,20 +63,28 @@ def verify(
 
 
 def _document(report: PartitionReport) -> dict[str, object]:
-    hours = {"missing": report.missing, "empty": report.empty, "repaired": report.repaired}
+    hours = {
+        "missing": report.missing,
+        "misplaced": report.misplaced,
+        "empty": report.empty,
+        "repaired": report.repaired,
+    }
     paths = {name: [partition.path for partition in partitions] for name, partitions in hours.items()}
     return {"complete": report.complete, "hours": report.hours, "registered": report.registered, **paths}
 
 
 def _show(name: str, report: PartitionReport) -> None:
     out = stdout()
-    what = (
-        "[green]all are shown[/green]" if report.complete else f"[red]{number(len(report.missing))} are not shown[/red]"
-    )
+    hidden = len(report.missing) + len(report.misplaced)
+    what = "[green]all are shown[/green]" if report.complete else f"[red]{number(hidden)} are not shown[/red]"
     if report.repaired:
         what = f"[green]{number(len(report.repaired))} were not shown and are now[/green]"
     out.print(f"[bold]{name}[/bold]: records lie in {number(report.hours)} hours, {what}")
-    for kind, partitions in (("not shown", report.missing), ("registered where nothing lies", report.empty)):
+    for kind, partitions in (
+        ("not shown", report.missing),
+        ("not shown: registered where nothing lies", report.misplaced),
+        ("registered, and holds nothing", report.empty),
+    ):
         for partition in partitions[:SHOWN]:
             out.print(f"  {partition.path.rstrip('/')}  [dim]{kind}[/dim]")
         if len(partitions) > SHOWN:

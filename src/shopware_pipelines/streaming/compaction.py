@@ -155,11 +155,13 @@ def _hour(
 
 
 def needs_compaction(compaction: Compaction, hour: Hour) -> bool:
-    """Late objects of a compacted hour always; of any other, several that have stopped coming."""
+    """Late objects of a compacted hour always; of any other, several that have stopped coming. Also a single one where
+    the hour is not registered: whatever should have done that has failed for good."""
     if hour.current:
         return bool(hour.fresh)
     newest = max(stored.modified_at for stored in hour.landed)
-    return len(hour.landed) > 1 and newest <= (compaction.clock() - compaction.settle).timestamp()
+    several = len(hour.landed) > 1 or hour.location is None
+    return several and newest <= (compaction.clock() - compaction.settle).timestamp()
 
 
 def compact(compaction: Compaction, hour: Hour, report: Report) -> None:

@@ -27,16 +27,18 @@ class PartitionReport:
     registered: int
     """In the catalog."""
     missing: tuple[Partition, ...]
-    """Hold objects, but no query sees them."""
+    """Hold objects, but are not registered, so that no query sees them."""
+    misplaced: tuple[Partition, ...]
+    """Hold objects, but are registered at a place where nothing lies: no query sees them either."""
     empty: tuple[Partition, ...]
-    """Registered at a place where nothing lies."""
+    """Registered, and hold nothing anywhere."""
     repaired: tuple[Partition, ...] = ()
-    """Of the missing ones, those registered now."""
+    """Of the missing and misplaced ones, those that queries see now."""
 
     @property
     def complete(self) -> bool:
         """Whether every hour that holds objects is seen."""
-        return set(self.missing) == set(self.repaired)
+        return {*self.missing, *self.misplaced} == set(self.repaired)
 
 
 class PartitionRegistrar:
@@ -61,20 +63,22 @@ class PartitionRegistrar:
         return f"{self.feed.landed}{partition.path}"
 
     def verify(self, s3: S3Client, *, repair: bool = False) -> PartitionReport:
-        """Compare hours that hold objects with those in the catalog; register missing ones where `repair` is set.
+        """Compare hours that hold objects with those in the catalog; where `repair` is set, have the catalog show all.
 
-        A missing hour is registered at its compacted generation if it has one. Raises InfrastructureError.
+        An hour is then registered at its compacted generation if it has one. Raises InfrastructureError.
         """
         storage = S3Storage(s3, self.catalog.bucket)
         locations = self.catalog.locations()
         filled = self._filled(storage)
         missing = sorted(filled.keys() - locations.keys())
-        empty = sorted(p for p, location in locations.items() if location not in filled.get(p, ()))
+        misplaced = sorted(p for p in filled.keys() & locations.keys() if locations[p] not in filled[p])
+        empty = sorted(locations.keys() - filled.keys())
         if repair and missing:
             self.catalog.create({p: self._best(storage, p, filled[p]) for p in missing})
-        return PartitionReport(
-            len(filled), len(locations), tuple(missing), tuple(empty), tuple(missing if repair else ())
-        )
+        for p in misplaced if repair else []:
+            self.catalog.switch(p, self._best(storage, p, filled[p]))
+        repaired = tuple([*missing, *misplaced] if repair else [])
+        return PartitionReport(len(filled), len(locations), tuple(missing), tuple(misplaced), tuple(empty), repaired)
 
     def _filled(self, storage: Storage) -> dict[Partition, set[str]]:
         """Hours with objects, and the places they lie at."""
