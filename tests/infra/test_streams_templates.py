@@ -104,6 +104,9 @@ def statements(stream: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for policy in properties["Policies"]:
             for statement in policy["PolicyDocument"]["Statement"]:
                 yield f"{role}.{statement['Sid']}", statement
+    for properties in resources(stream, "AWS::IAM::Policy").values():
+        for statement in properties["PolicyDocument"]["Statement"]:
+            yield from ((f"{role['Ref']}.{statement['Sid']}", statement) for role in properties["Roles"])
 
 
 ALL_STATEMENTS = [pytest.param(s, w, t, id=f"{s}.{w}") for s in STREAMS for w, t in statements(s)]
@@ -247,9 +250,13 @@ def test_dead_letters_are_encrypted_and_kept_as_long_as_possible(stream: str, na
     assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_the_topic_that_carries_what_customers_wrote_is_encrypted_and_alarms_can_use_it() -> None:
-    (topic,) = resources("interactions", "AWS::SNS::Topic").values()
-    key = resources("interactions", "AWS::KMS::Key")[topic["KmsMasterKeyId"]["Ref"]]
+@pytest.mark.parametrize(
+    ("stream", "roles"),
+    [("web", ("LandingRole", "PollerRole")), ("interactions", ("LandingRole", "AlertingRole", "PollerRole"))],
+)
+def test_the_topic_is_encrypted_and_alarms_can_use_it(stream: str, roles: tuple[str, ...]) -> None:
+    (topic,) = resources(stream, "AWS::SNS::Topic").values()
+    key = resources(stream, "AWS::KMS::Key")[topic["KmsMasterKeyId"]["Ref"]]
 
     allowed = [
         s["Action"]
@@ -257,9 +264,20 @@ def test_the_topic_that_carries_what_customers_wrote_is_encrypted_and_alarms_can
         if s["Principal"] == {"Service": "cloudwatch.amazonaws.com"} and s["Effect"] == "Allow"
     ]
     assert allowed == [["kms:GenerateDataKey", "kms:Decrypt"]]
-    for role in ("LandingRole", "AlertingRole", "PollerRole"):
-        assert granted("interactions", role, "sns:Publish")
-        assert granted("interactions", role, "kms:GenerateDataKey")
+    for role in roles:
+        assert granted(stream, role, "sns:Publish")
+        assert granted(stream, role, "kms:GenerateDataKey")
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_compaction_has_disk_for_an_hour_at_a_thousand_records_a_second(stream: str) -> None:
+    """1.2 million rows took 200 MB: read, written, and spilled by the sort."""
+    (found,) = (
+        f
+        for f in resources(stream, "AWS::Lambda::Function").values()
+        if f["Handler"].endswith("compaction_handler.handler")
+    )
+    assert found["EphemeralStorage"]["Size"] >= 10 * 3 * 200
 
 
 # -- rights -----------------------------------------------------------------------------------------------------------
@@ -428,7 +446,11 @@ def test_a_poller_can_change_nothing_but_its_spool(stream: str, name: str, task:
     assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
     values = {e["Name"]: e["Value"] for e in container["Environment"]}
     mounts = {m["ContainerPath"]: m["SourceVolume"] for m in container["MountPoints"]}
-    assert mounts[values["SPOOL_FOLDER"]] in [v["Name"] for v in task["Volumes"]]
+    (spool,) = (v for v in task["Volumes"] if v["Name"] == mounts[values["SPOOL_FOLDER"]])
+    condition, file_system, none = spool["EFSVolumeConfiguration"]["Fn::If"]
+    assert (condition, none) == ("HasSpoolFileSystem", {"Ref": "AWS::NoValue"})
+    assert file_system["TransitEncryption"] == "ENABLED"
+    assert granted(stream, "PollerRole", "elasticfilesystem:ClientWrite")
     assert container["StopTimeout"] > 20, "the time it takes to flush and close"
 
 
@@ -460,6 +482,8 @@ def test_there_is_one_poller_if_there_is_something_to_poll(stream: str, name: st
         ("web", "WebTransformationErrors", ("AWS/Lambda", "Errors"), "web-transformation"),
         ("web", "WebPartitionRegistrationErrors", ("AWS/Lambda", "Errors"), "web-partition-registration"),
         ("web", "WebCompactionErrors", ("AWS/Lambda", "Errors"), "web-compaction"),
+        ("web", "WebLandingFailures", (NAMESPACE, "BatchesFailed"), "web"),
+        ("interactions", "CRMDataLandingFailures", (NAMESPACE, "BatchesFailed"), "interactions"),
         ("web", "WebDLQMessages", ("AWS/SQS", "ApproximateNumberOfMessagesVisible"), "<DeadLetters.QueueName>"),
         ("interactions", "CRMDataConsumerLambdaErrors", ("AWS/Lambda", "Errors"), "CRMDataConsumerLambda"),
         ("interactions", "CRMDataAlertingLambdaErrors", ("AWS/Lambda", "Errors"), "CRMDataAlertingLambda"),
