@@ -100,7 +100,7 @@ def deliver(delivery: Delivery, landing: Landing) -> bool:
         "NewestEventAgeSeconds": round(max(newest_age, 0), 3),
     }
     _emit(landing, {**counts, **landed.counted})
-    if landing.notices and landed.rejected:
+    if landing.notices:
         landing.notices.tell(landed.reasons, landed.rejected, landing.storage.url(landing.feed.rejected_by_landing))
     return True
 

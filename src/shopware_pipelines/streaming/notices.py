@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
 SECONDS_BETWEEN: Final = 300
+RETRY_SECONDS: Final = 30.0
 logger = Logger(service="landing")
 
 
 class RejectionNotices:
     """Tells a topic about rejected records: at once, then at most every five minutes, with the sums of the meantime.
 
-    A notification that fails is logged and tried with the next records: the records are in quarantine either way, and
-    their metric has an alarm.
+    What is left to tell goes out with a later batch, whether records of that are rejected or not. A notification that
+    fails is logged and tried again a little later: the records are in quarantine either way, and counted as a metric.
     """
 
     def __init__(
@@ -44,11 +45,11 @@ class RejectionNotices:
         self._next_at = float("-inf")
 
     def tell(self, reasons: Mapping[str, int], records: int, where: str) -> bool:
-        """Add `records` with these reasons, kept below `where`; true if people were told."""
+        """Add `records` (perhaps none) with these reasons, kept below `where`; true if people were told."""
         for code, count in reasons.items():
             self._reasons[code] = self._reasons.get(code, 0) + count
         self._records += records
-        if self.clock() < self._next_at:
+        if not self._records or self.clock() < self._next_at:
             return False
         self._next_at = self.clock() + self.seconds_between
         try:
@@ -56,6 +57,7 @@ class RejectionNotices:
                 self.sns.publish(TopicArn=self.topic_arn, Subject=self._subject(), Message=self._message(where))
         except InfrastructureError as error:
             logger.warning("notification failed", error=str(error))
+            self._next_at = self.clock() + min(RETRY_SECONDS, self.seconds_between)
             return False
         self._reasons, self._records = {}, 0
         return True
