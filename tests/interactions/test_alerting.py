@@ -393,4 +393,4 @@ def test_the_structure_of_a_message_has_a_form_for_each_way(world: World) -> Non
 
     forms = json.loads(world.published[0]["Message"])
     assert forms.keys() == {"default", "email", "sms", "https"}
-    assert json.loads(forms["https"])["text"].startswith("*4 negative customer interactions")
+    assert json.loads(forms["https"])["content"]["title"].startswith("4 negative customer interactions")

@@ -53,11 +53,12 @@ def test_an_sms_says_the_same_in_one() -> None:
     assert written().sms == ("14 negative customer interactions 2026-01-31 23:00-00:00 UTC of 90. email 8, web 6")
 
 
-def test_slack_gets_its_own_json_with_its_signs_escaped() -> None:
-    text = json.loads(written().slack)["text"]
+def test_slack_gets_a_custom_notification_with_its_signs_escaped() -> None:
+    found = json.loads(written().slack)
 
-    assert text.startswith("*14 negative customer interactions 2026-01-31 23:00-00:00 UTC*\n")
-    assert "day &lt;one&gt; &amp; I cried" in text
+    assert (found["version"], found["source"], found["content"]["textType"]) == ("1.0", "custom", "client-markdown")
+    assert found["content"]["title"] == "14 negative customer interactions 2026-01-31 23:00-00:00 UTC"
+    assert "day &lt;one&gt; &amp; I cried" in found["content"]["description"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_every_form_fits_whatever_customers_write(kind: str, data: st.DataObject
         assert text.isprintable()
     forms = json.loads(found.structure)
     assert forms.keys() == {"default", "email", "sms", "https"}
-    assert set(json.loads(forms["https"])) == {"text"}
+    assert json.loads(forms["https"])["content"].keys() == {"textType", "title", "description"}
     assert len(found.structure.encode()) < 256 * 1024, "SNS's limit"
 
 

@@ -32,9 +32,12 @@ class Written:
 
     @property
     def slack(self) -> str:
-        """The body of a Slack webhook, as JSON."""
-        escaped = self.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        return json.dumps({"text": f"*{self.subject}*\n{escaped[:SLACK_CHARACTERS]}"})
+        """For Slack, by way of Amazon Q Developer in chat applications, which subscribes to the topic and shows nothing
+        but events of AWS and its own "custom notification": this one. Schema:
+        https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html"""
+        text = self.text[:SLACK_CHARACTERS].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        content = {"textType": "client-markdown", "title": self.subject, "description": text}
+        return json.dumps({"version": "1.0", "source": "custom", "content": content})
 
     @property
     def structure(self) -> str:
