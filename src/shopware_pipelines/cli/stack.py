@@ -26,26 +26,35 @@ def up(
     port: Annotated[
         int, typer.Option(help="Port on the loopback interface; 0 takes a free one.", min=0, max=65535)
     ] = 14566,
+    with_source: Annotated[
+        bool, typer.Option("--source", help="Also a simulator of the shop's two APIs, which the pollers poll.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start the local stack: an emulator of AWS with the shipped templates, and what plays AWS's event sources.
 
-    Nothing listens beyond this machine. Files dropped into the source bucket are processed until `swp down`.
+    Nothing listens beyond this machine. Files dropped into the source bucket are processed until `swp down`, and with
+    --source records of both streams come in too.
 
-    Example: swp up
+    Example: swp up --source
     """
     require_extra("local", "ministack")
-    from shopware_pipelines.local import stack
+    from shopware_pipelines.local import source, stack
     from shopware_pipelines.local.home import Home
 
     folder = home or stack.default_folder()
+    origin = None
     with stderr().status("starting") as line:
         running = stack.up(Home(folder), port, lambda what: line.update(what))
+        if with_source:
+            origin = source.running(Home(folder)) or source.start(Home(folder), seed=1, settings={}, replay={})
+            running = stack.up(Home(folder), port, lambda what: line.update(what), api_urls=origin.api_urls)
     for sentence in running.recovered:
         stderr().print(f"recovered: {escape(sentence)}", soft_wrap=True)
     if as_json:
-        emit_json({"endpoint_url": running.endpoint_url, "home": str(folder.absolute()), "outputs": running.outputs})
+        document = {"endpoint_url": running.endpoint_url, "home": str(folder.absolute()), "outputs": running.outputs}
+        emit_json(document | ({"api_urls": origin.api_urls} if origin else {}))
         return
     out = stdout()
     out.print(f"[bold]The local stack is up[/bold] at {running.endpoint_url}, its folder is {escape(str(folder))}.")
@@ -58,6 +67,16 @@ def up(
         soft_wrap=True,
         highlight=False,
     )
+    if origin:
+        out.print("\nBoth streams run. Rates and faults of their source, and how to change them:", highlight=False)
+        out.print(f"  curl {origin.control_url}", soft_wrap=True, highlight=False)
+        out.print(
+            f'  curl {origin.control_url} -d \'{{"web": {{"rate": 50, "broken_share": 0.05}}}}\'',
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
+        out.print("Is every record accounted for?  swp reconcile", highlight=False)
     out.print("\nStop it: swp down", highlight=False)
 
 

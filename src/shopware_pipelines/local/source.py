@@ -14,6 +14,7 @@ from shopware_pipelines.local.home import Home, wait_until
 from shopware_pipelines.local.source_api.server import PATHS
 
 NAME: Final = "source"
+PORT_FILE, JOURNAL = "source.port", "source-journal.jsonl"
 START_SECONDS: Final = 20.0
 TIMEOUT_SECONDS: Final = 5.0
 
@@ -29,6 +30,11 @@ class Source:
     def api_urls(self) -> dict[str, str]:
         """What the poller of each feed polls."""
         return {feed: f"http://127.0.0.1:{self.port}{path}/" for path, feed in PATHS.items()}
+
+    @property
+    def control_url(self) -> str:
+        """Where settings are read (GET) and changed (POST)."""
+        return f"http://127.0.0.1:{self.port}/control"
 
     def state(self) -> dict[str, Any]:
         """Of both feeds (`answers`, `records`, `left`, `settings`). Raises InfrastructureError without one."""
@@ -53,13 +59,20 @@ class Source:
         return document
 
 
+def running(home: Home) -> Source | None:
+    """The simulator that the stack in `home` already has."""
+    if any(process.name == NAME and process.running() for process in home.processes()):
+        return Source(int((home.folder / PORT_FILE).read_text(encoding="ascii")), home.folder / JOURNAL)
+    return None
+
+
 def start(home: Home, *, seed: int, settings: Mapping[str, Mapping[str, Any]], replay: Mapping[str, Path]) -> Source:
     """Start a simulator that belongs to the stack in `home`. `replay`: files to serve by feed.
 
     Raises InfrastructureError if it does not start.
     """
     home.make()
-    port_file, journal = home.folder / "source.port", home.folder / "source-journal.jsonl"
+    port_file, journal = home.folder / PORT_FILE, home.folder / JOURNAL
     port_file.unlink(missing_ok=True)
     arguments = ["--port-file", str(port_file), "--journal", str(journal), "--seed", str(seed)]
     arguments += ["--settings", json.dumps(settings)]
