@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +20,13 @@ def merge(report: dict[str, Any]) -> None:
     """Put the sections of `report` into results.json; others stay as they are."""
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     RESULTS.write_text(json.dumps(known | report, indent=1) + "\n", encoding="utf-8")
+
+
+def circumstances() -> dict[str, Any]:
+    """When and where a section is measured."""
+    machine = {"python": platform.python_version(), "cores": os.cpu_count(), "system": platform.machine()}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"at": at, "machine": machine, "load": round(os.getloadavg()[0], 1)}
 
 
 def tables(results: dict[str, Any]) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -121,7 +119,7 @@ def main() -> None:
     for option, (name, measure) in sections.items():
         if options.only not in (None, option):
             continue
-        section = {**_circumstances(), **measure()}
+        section = {**report.circumstances(), **measure()}
         report.merge({name: section})
         for bound in section["bounds"]:
             kept = kept and bound["kept"]
@@ -129,12 +127,6 @@ def main() -> None:
             print(f"{verdict} {bound['what']}: {bound['value']:g} ({bound['wanted']})", flush=True)
     report.PAGE.write_text(report.page(), encoding="utf-8")
     sys.exit(0 if kept else 1)
-
-
-def _circumstances() -> dict[str, Any]:
-    machine = {"python": platform.python_version(), "cores": os.cpu_count(), "system": platform.machine()}
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"at": at, "machine": machine, "load": round(os.getloadavg()[0], 1)}
 
 
 if __name__ == "__main__":

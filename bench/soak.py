@@ -21,6 +21,7 @@ from typing import Any
 import duckdb
 import psutil
 
+from bench import report as results
 from shopware_pipelines.local import source, stack
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.demo.streams import closed, stop_pollers, storage
@@ -37,7 +38,8 @@ INGESTED = {"web": "ingested_at", "interactions": "ingestion_time"}
 
 @dataclass
 class Memory:
-    """Resident memory by process, sampled; a worker that is replaced by another goes on under the same name."""
+    """Resident memory by name of process, sampled: of several with one name (workers of a function) the largest, so
+    that one more of them is no growth. A worker that is replaced by another goes on under the same name."""
 
     home: Home
     started: float = field(default_factory=time.monotonic)
@@ -46,12 +48,13 @@ class Memory:
     def sample(self) -> None:
         """One look at every process of the stack."""
         at = time.monotonic() - self.started
-        together: dict[str, float] = defaultdict(float)
+        largest: dict[str, float] = defaultdict(float)
         for process in psutil.process_iter(["cmdline", "environ", "memory_info"]):
             environ = process.info["environ"] or {}
             if environ.get(BELONGS_TO) == str(self.home.folder.resolve()):
-                together[_name(process.info["cmdline"], environ)] += process.info["memory_info"].rss / 1e6
-        for name, megabytes in together.items():
+                name = _name(process.info["cmdline"], environ)
+                largest[name] = max(largest[name], process.info["memory_info"].rss / 1e6)
+        for name, megabytes in largest.items():
             self.samples[name].append((at, megabytes))
 
     def growth(self, minutes: float) -> dict[str, dict[str, float]]:
@@ -196,6 +199,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="write the figures here, as JSON")
     asked = parser.parse_args()
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="soak-")) / "stack"
+    began = results.circumstances()
     report = soak(folder, rate=asked.rate, seconds=asked.seconds, seed=asked.seed)
     report["bounds"] = list(bounds(report))
     if asked.report:
@@ -205,6 +209,10 @@ def main() -> None:
         print(f"{'kept  ' if bound['kept'] else 'BROKEN'} {bound['what']}: {bound['value']:g} ({bound['wanted']})")
     if asked.folder is None:
         shutil.rmtree(folder.parent, ignore_errors=True)
+    run = f"{asked.seconds:g} s at {asked.rate:,g} records a second"
+    section = {**began, "table": {f"{name}, {run}": found for name, found in report["freshness"].items()}}
+    results.merge({"end_to_end": section | {"bounds": report["bounds"]}})
+    results.PAGE.write_text(results.page(), encoding="utf-8")
     sys.exit(0 if all(b["kept"] for b in report["bounds"]) else 1)
 
 
