@@ -1,7 +1,8 @@
 """Build hook: compiles `quality/*.c` with the C compiler that `ziglang` brings from the package index.
 
 So a machine with nothing but Python and pip can build the package, and one machine can build for others: set
-SWP_TARGET to a target triple such as `aarch64-linux-gnu.2.17` (AWS Graviton).
+SWP_TARGET to a target triple such as `aarch64-linux-gnu.2.17` (AWS Graviton). Functions and jobs run on other versions
+of Python than whoever builds for them.
 """
 
 from __future__ import annotations
@@ -44,5 +45,10 @@ class CompileScanner(BuildHookInterface):  # type: ignore[type-arg]
         subprocess.run([*command, "-o", str(made), *map(str, sorted(folder.glob("*.c")))], check=True)
         made.replace(library)  # at once: the old one may be in use
         build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+        # The library is loaded by ctypes: one wheel is for every Python.
+        arch, _, libc = (target or "").partition("-linux-gnu.")
+        if libc:
+            build_data["tag"] = f"py3-none-manylinux_{libc.replace('.', '_')}_{arch}"
+        else:
+            build_data["infer_tag"] = True
         build_data["artifacts"].append("src/shopware_pipelines/quality/_scan.so")
