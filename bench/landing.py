@@ -7,10 +7,10 @@ from there, the same loop with one file for each hour runs too.
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
 import itertools
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,10 +19,12 @@ from statistics import median
 from typing import Any
 
 from bench.measure import run
+from bench.report import ROOT
 
 SIZES = (100, 1_000, 10_000)
 BROKEN_SHARE = 0.01
 ROUNDS = 5
+AWSWRANGLER = ("awswrangler==3.17.1", "psutil")
 SPECIFIED_BATCH = 100
 """Records that the specification's function writes at a time."""
 NOW = 1_767_225_600.0
@@ -103,7 +105,7 @@ def row_loop_one_file() -> Callable[[dict[str, Any]], Any]:
 
 def awswrangler() -> Callable[[dict[str, Any]], Any]:
     """The same loop, then `awswrangler.s3.to_parquet`; its requests are answered before they are sent."""
-    import awswrangler as wr  # type: ignore[import-not-found, unused-ignore]  # not in the lock: it holds pyarrow back
+    import awswrangler as wr  # type: ignore[import-not-found, unused-ignore]  # it is in an environment of its own
     import boto3
     import pandas as pd
     from botocore.awsrequest import AWSResponse
@@ -164,9 +166,22 @@ def _rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-CONTENDERS = {"ours": ours, "row_loop": row_loop, "row_loop_one_file": row_loop_one_file}
-if importlib.util.find_spec("awswrangler"):
-    CONTENDERS["awswrangler"] = awswrangler
+CONTENDERS = {
+    "ours": ours,
+    "row_loop": row_loop,
+    "row_loop_one_file": row_loop_one_file,
+    "awswrangler_one_file": awswrangler,
+}
+
+
+def python_with_awswrangler() -> str:
+    """An interpreter of its own for it, because it holds pyarrow and pandas back; made at the first use."""
+    folder, uv = ROOT / "bench" / "data" / "awswrangler", str(ROOT / ".uv" / "bin" / "uv")
+    python = str(folder / "bin" / "python")
+    subprocess.run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(folder)], check=True)
+    install = [uv, "pip", "install", "--quiet", "--python", python, "--editable", str(ROOT), *AWSWRANGLER]
+    subprocess.run(install, check=True)
+    return python
 
 
 def contend(name: str, size: int) -> None:
@@ -187,8 +202,6 @@ def contend(name: str, size: int) -> None:
 
 def cold(code: str) -> float:
     """Seconds to import, in a process of its own; the least of several."""
-    import subprocess
-
     timed = f"import time; t = time.perf_counter(); {code}; print(time.perf_counter() - t)"
     found = [
         float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout)
@@ -199,8 +212,13 @@ def cold(code: str) -> float:
 
 def measure() -> dict[str, Any]:
     """All contenders on all sizes, alternately; import times."""
+    pythons = {"awswrangler_one_file": python_with_awswrangler()}
     rounds = [
-        {(name, size): run("bench.landing", name, str(size)) for size in SIZES for name in CONTENDERS}
+        {
+            (name, size): run("bench.landing", name, str(size), python=pythons.get(name, sys.executable))
+            for size in SIZES
+            for name in CONTENDERS
+        }
         for _ in range(ROUNDS)
     ]
     best = {key: min((r[key] for r in rounds), key=lambda result: result.facts["cpu_seconds"]) for key in rounds[0]}

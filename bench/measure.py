@@ -23,10 +23,10 @@ class Result:
     facts: dict[str, Any]
 
 
-def run(module: str, *arguments: str) -> Result:
+def run(module: str, *arguments: str, python: str = sys.executable) -> Result:
     """`python -m module arguments…`; its last line of output is JSON with `seconds` and whatever else it found."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([python, "-m", module, *arguments], stdout=subprocess.PIPE, text=True)
     peak = [0]
     watcher = threading.Thread(target=_watch, args=(process.pid, peak), daemon=True)
     watcher.start()
