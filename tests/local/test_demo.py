@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from deltalake import write_deltalake
+from rich.console import Console
 
 from shopware_pipelines import aws
+from shopware_pipelines.cli import demo_report
+from shopware_pipelines.cli.output import PLAIN_COLUMNS
 from shopware_pipelines.contracts import load
 from shopware_pipelines.inventory import layout
 from shopware_pipelines.local import demo, scenario, stack
 from shopware_pipelines.local.audit import audit, open_table
 from shopware_pipelines.local.clients import Clients
-from shopware_pipelines.local.demo import Demo
+from shopware_pipelines.local.demo import Demo, streams
+from shopware_pipelines.local.demo.alerts import alert_id
 from shopware_pipelines.local.home import REGION, Home
 from shopware_pipelines.quality.check import Checker
 from shopware_pipelines.quality.outputs import RecordContext
@@ -51,8 +56,12 @@ def test_real_stock_levels_are_taken_in_where_they_are(shared_data: Path, tmp_pa
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, Clients, dict[str, str]]]:
     folder = tmp_path_factory.mktemp("demo") / "stack"
+    # Many, half of them late: more than one hour is to be alerted, at whatever minute this runs.
+    contacts = {**streams.SETTINGS["interactions"], "rate": 100, "late_share": 0.5}
     try:
-        result = demo.run(folder, seed=3, data_folder=None, keep=True, say=lambda _: None, seconds=8)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(streams, "SETTINGS", {**streams.SETTINGS, "interactions": contacts})
+            result = demo.run(folder, seed=3, data_folder=None, keep=True, say=lambda _: None, seconds=8)
         yield result, Clients(result.endpoint_url), stack.up(Home(folder)).outputs
     finally:
         stack.down(Home(folder))
@@ -74,12 +83,30 @@ class TestAudit:
         assert result.stock.items == 5_000
         assert 0 < result.stock.out_of_stock < result.stock.items
 
-    def test_the_streams_are_proven_and_people_are_told_once(self, shown: tuple[Demo, Clients, dict[str, str]]) -> None:
+    def test_the_streams_are_proven_and_people_are_told_once_of_each_bad_hour(
+        self, shown: tuple[Demo, Clients, dict[str, str]]
+    ) -> None:
         result, *_ = shown
         assert result.faults == []
         assert result.reconciliation.ok
         assert all(feed.landed > 50 and feed.quarantined > 0 for feed in result.reconciliation.feeds)
-        assert len(result.alerts) == 1
+        assert len(result.alerting.bad_hours) > 1
+        assert [alert.alert_id for alert in result.alerts] == [alert_id(hour) for hour in result.alerting.bad_hours]
+        assert sum(result.alerting.negatives.values()) == result.numbers.negative
+
+    def test_the_report_says_of_each_bad_hour_that_it_was_alerted_once(
+        self, shown: tuple[Demo, Clients, dict[str, str]]
+    ) -> None:
+        result, *_ = shown
+        out = Console(file=io.StringIO(), width=PLAIN_COLUMNS)
+        demo_report.show(result, out, keep=False)
+
+        assert isinstance(out.file, io.StringIO)
+        text = out.file.getvalue()
+        for hour, negatives in result.alerting.bad_hours.items():
+            assert f"{hour:%Y-%m-%d %H:%M} UTC: {negatives}, alerted once" in text
+        assert "0 records are unexplained" in text
+        assert demo_report.document(result)["alerting"]["alerts"] == len(result.alerting.bad_hours)
 
     def test_a_lost_rejection_is_found(self, shown: tuple[Demo, Clients, dict[str, str]]) -> None:
         result, clients, outputs = shown

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from shopware_pipelines.cli.output import number
 from shopware_pipelines.cli.reconcile import equations
+from shopware_pipelines.interactions.alerts import FOLLOW_UP
+from shopware_pipelines.local.demo.alerts import alert_id
 from shopware_pipelines.quality.reasons import MEANING
 
 if TYPE_CHECKING:
@@ -98,10 +100,25 @@ def _told(result: Demo, out: Console) -> None:
     for (topic, subject), count in sorted(counted.items()):
         times = f" [dim](x {count})[/dim]" if count > 1 else ""
         out.print(f"  {escape(topic)}: {escape(subject)}{times}", soft_wrap=True)
+    _bad_hours(result, out)
     for message in result.alerts[:1]:
-        out.print("[dim]  the alert reads:[/dim]")
+        out.print(f"[dim]  the {'first ' if len(result.alerts) > 1 else ''}alert reads:[/dim]")
         for line in message.text.splitlines():
             out.print(f"    [dim]{escape(line)}[/dim]", soft_wrap=True)
+
+
+def _bad_hours(result: Demo, out: Console) -> None:
+    """Which hours had to be alerted, and whether they were, however often the function ran."""
+    alerting, alerts = result.alerting, Counter(m.alert_id for m in result.alerts)
+    out.print(f"[dim]  hours with {number(alerting.threshold)} negative interactions or more, asked in SQL:[/dim]")
+    for hour, negatives in alerting.bad_hours.items():
+        times = alerts[alert_id(hour)]
+        told = {0: "[red]not alerted[/red]", 1: "alerted once"}.get(times, f"[red]alerted {times} times[/red]")
+        out.print(f"    {hour:%Y-%m-%d %H:%M} UTC: {number(negatives)}, {told}")
+    if not alerting.bad_hours:
+        out.print("    none, so there is nothing to alert")
+    if late := sum(m.kind == FOLLOW_UP for m in result.messages):
+        out.print(f"    and {_count(late, 'follow-up')} about late records of hours that had been alerted before")
 
 
 def _files(result: Demo) -> Table:
@@ -189,6 +206,11 @@ def document(result: Demo) -> dict[str, Any]:
         },
         "table_rows": result.table_rows,
         "messages": [asdict(message) for message in result.messages],
+        "alerting": {
+            "threshold": result.alerting.threshold,
+            "bad_hours": {hour.isoformat(): n for hour, n in result.alerting.bad_hours.items()},
+            "alerts": len(result.alerts),
+        },
         "up_seconds": round(result.up_seconds, 2),
         "work_seconds": round(result.work_seconds, 2),
         "folder": str(result.folder),

@@ -17,6 +17,10 @@ class Message:
     """The topic's name."""
     subject: str
     text: str
+    kind: str = ""
+    """Of what alerting sends (`interactions.alerts`): what it is about."""
+    alert_id: str = ""
+    """Of what alerting sends: the same again means told twice."""
 
 
 class Inbox:
@@ -37,9 +41,12 @@ class Inbox:
         while messages := self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages", []):
             for message in messages:
                 body = json.loads(message["Body"])
+                attributes = body.get("MessageAttributes", {})
                 self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
                 yield Message(
                     topic=str(body.get("TopicArn", "")).rsplit(":", 1)[-1],
                     subject=str(body.get("Subject") or "without a subject"),
                     text=str(body.get("Message", "")),
+                    kind=str(attributes.get("kind", {}).get("Value", "")),
+                    alert_id=str(attributes.get("alert_id", {}).get("Value", "")),
                 )
