@@ -61,7 +61,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, Clie
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(streams, "SETTINGS", {**streams.SETTINGS, "interactions": contacts})
-            result = demo.run(folder, seed=3, data_folder=None, keep=True, say=lambda _: None, seconds=8)
+            result = demo.run(folder, seed=3, data_folder=None, keep=True, say=lambda *_: None, seconds=8)
         yield result, Clients(result.endpoint_url), stack.up(Home(folder)).outputs
     finally:
         stack.down(Home(folder))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
+from rich.console import Console
 
 from shopware_pipelines.cli.output import emit_json, require_extra, stderr, stdout
+
+LINE_SECONDS: Final = 5.0
+"""Between two lines about the same phase, where there is no terminal."""
 
 
 def register(app: typer.Typer) -> None:
@@ -48,12 +55,17 @@ def demo(
 
 
 class _telling:  # noqa: N801  (reads as a verb where it is used)
-    """What goes on, on stderr: a line that changes on a terminal, one line for each change elsewhere."""
+    """What goes on, on stderr: a line that changes on a terminal. Elsewhere, as in the log of a CI run, a line for each
+    phase and now and then one of its details, which change all the time."""
 
-    def __init__(self, quiet: bool) -> None:
-        self.console = stderr()
+    def __init__(
+        self, quiet: bool, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.console = console or stderr()
         self.quiet = quiet
-        self.last = ""
+        self.clock = clock
+        self.phase = self.last = ""
+        self.told_at = -math.inf
         self.status = self.console.status("starting") if self.console.is_terminal else None
 
     def __enter__(self) -> Any:
@@ -65,9 +77,13 @@ class _telling:  # noqa: N801  (reads as a verb where it is used)
         if self.status:
             self.status.stop()
 
-    def say(self, what: str) -> None:
+    def say(self, phase: str, detail: str = "") -> None:
+        line = f"{phase}: {detail}" if detail else phase
         if self.status:
-            self.status.update(what)
-        elif what != self.last and not self.quiet:
-            self.console.print(what)
-        self.last = what
+            self.status.update(line)
+            return
+        now = self.clock()
+        due = phase != self.phase or now >= self.told_at + LINE_SECONDS
+        if line != self.last and due and not self.quiet:
+            self.console.print(line, soft_wrap=True)
+            self.phase, self.last, self.told_at = phase, line, now

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from shopware_pipelines.errors import InfrastructureError
 from shopware_pipelines.interactions.alerts import NEGATIVE
@@ -44,7 +44,13 @@ LAST_POLLS: Final = 3
 """After the source has stopped: one may have been under way, one takes what is left, one finds nothing."""
 LOOK_SECONDS: Final = 0.5
 TOPICS: Final = ("TopicArn", "WebTopicArn", "InteractionsTopicArn")
-Say = Callable[[str], None]
+
+
+class Say(Protocol):
+    """Tells people what goes on."""
+
+    def __call__(self, phase: str, detail: str = "") -> None:
+        """`phase` stays the same for a while; `detail`, how far it has come, may differ each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +196,7 @@ class _Feeding:
         state = self.source.state()
         made = ", ".join(f"{name} {state[name]['records']:,} records" for name in FEEDS)
         files = f"inventory {waves.through} of {len(waves.dropped)} files"
-        self.say(f"{passed:3.0f} of {seconds:.0f} s: {made}, {files}")
+        self.say("records flow", f"{passed:.0f} of {seconds:.0f} s, {made}, {files}")
 
     def _answers(self) -> dict[str, int]:
         """Given so far, by feed."""
