@@ -25,6 +25,9 @@ from shopware_pipelines.local.home import REGION, Home
 from shopware_pipelines.quality.check import Checker
 from shopware_pipelines.quality.outputs import RecordContext
 from shopware_pipelines.settings import AwsSettings
+from shopware_pipelines.storage.s3 import S3Storage
+from shopware_pipelines.streaming.feed import FEEDS, INTERACTIONS, Feed
+from shopware_pipelines.streaming.quarantine import read_rejected
 
 CONTRACT = load("inventory")
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -57,7 +60,7 @@ def test_real_stock_levels_are_taken_in_where_they_are(shared_data: Path, tmp_pa
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, Clients, dict[str, str]]]:
     folder = tmp_path_factory.mktemp("demo") / "stack"
     # Many, half of them late: more than one hour is to be alerted, at whatever minute this runs.
-    contacts = {**streams.SETTINGS["interactions"], "rate": 100, "late_share": 0.5}
+    contacts = {**streams.SETTINGS["interactions"], "rate": 100, "late_share": 0.5, "broken_share": 0.2}
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(streams, "SETTINGS", {**streams.SETTINGS, "interactions": contacts})
@@ -65,6 +68,14 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, Clie
         yield result, Clients(result.endpoint_url), stack.up(Home(folder)).outputs
     finally:
         stack.down(Home(folder))
+
+
+def kept_out_by_poller(store: S3Storage, feed: Feed) -> Iterator[bytes]:
+    """The bytes of its rejected records."""
+    for stored in store.list(feed.rejected_by_poller):
+        if stored.key.endswith(".jsonl"):
+            with store.open(stored.key) as body:
+                yield from (raw for _, raw, _ in read_rejected(body.read()))
 
 
 @pytest.mark.stack
@@ -93,6 +104,20 @@ class TestAudit:
         assert len(result.alerting.bad_hours) > 1
         assert [alert.alert_id for alert in result.alerts] == [alert_id(hour) for hour in result.alerting.bad_hours]
         assert sum(result.alerting.negatives.values()) == result.numbers.negative
+
+    @pytest.mark.parametrize("feed", FEEDS.values(), ids=FEEDS)
+    def test_a_record_that_no_stream_takes_and_bytes_that_are_not_utf8_have_their_fate_too(
+        self, shown: tuple[Demo, Clients, dict[str, str]], feed: Feed
+    ) -> None:
+        result, clients, outputs = shown
+        seen = result.seen[feed.name]
+        (proven,) = [found for found in result.reconciliation.feeds if found.feed == feed.name]
+        assert (seen.answer_faults["huge"], seen.reasons["too_large"], proven.refused) == (1, 1, 1)
+        assert seen.served == proven.polled == proven.landed + proven.quarantined + proven.refused
+
+        if feed is INTERACTIONS:  # so many of its records are broken that some must be of each kind
+            store = streams.storage(clients, outputs, feed)
+            assert any(raw.decode(errors="ignore").encode() != raw for raw in kept_out_by_poller(store, feed))
 
     def test_the_report_says_of_each_bad_hour_that_it_was_alerted_once(
         self, shown: tuple[Demo, Clients, dict[str, str]]

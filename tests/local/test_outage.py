@@ -75,7 +75,7 @@ def test_kinesis_down_for_60_seconds(own_stack: Running) -> None:
         declared = {f"{g.producer_id}/{poll}" for g in found.gaps for poll in range(g.poll, g.last_poll + 1)}
         assert declared == dropped, "only an answer that the source itself broke off is declared as lost"
         assert {gap.reason for gap in found.gaps} <= {BROKEN}
-        assert found.polled == served == found.landed + found.quarantined
+        assert found.polled == served == found.landed + found.quarantined + found.refused
         assert (found.in_spool, found.in_flight, found.dead_letters, found.waiting) == (0, 0, 0, 0)
         assert both.shown(feed) == (found.landed, found.landed), f"{name}: each record is shown once"
         assert [c.skipped_polls for c in said] == [0], f"{name}: one poller, alive throughout, its spool never full"

@@ -102,7 +102,8 @@ def test_a_broken_record_has_just_the_reason_that_the_journal_names(
         wanted = [] if entry["expected"] == journal.VALID else [entry["expected"]]
         assert (sha256(raw).hexdigest(), reasons(raw, feed)) == (entry["sha256"], wanted)
     kinds = Counter(entry["expected"] for entry in told)
-    assert kinds.keys() - {journal.VALID} == set(source.feeds[feed]._reasons), "every kind there is"
+    ways = set(source.feeds[feed]._reasons)
+    assert kinds.keys() - {journal.VALID} == ways - {"not_utf8"} | {"malformed_json"}, "every kind there is"
     assert 850 < kinds[journal.VALID] < 1_150
 
 
@@ -210,10 +211,49 @@ def test_a_malformed_body_is_not_json(source: SourceServer) -> None:
         json.loads(poll(source, "web")[1])
 
 
-def test_a_huge_body_is_huge(source: SourceServer) -> None:
-    order(source, "huge", megabytes=3)
+@pytest.mark.parametrize(
+    ("megabytes", "expected"),
+    [
+        (0.5, ["valid"]),
+        (2, ["too_large"]),
+        (8.38, ["too_large"]),
+        (8.39, []),  # beyond 8 MiB the poller declines the answer, so nobody has a record of it
+        (20, []),
+    ],
+)
+def test_a_huge_answer_is_one_record_where_the_poller_takes_it(
+    source: SourceServer, tmp_path: Path, megabytes: float, expected: list[str]
+) -> None:
+    order(source, "huge", megabytes=megabytes)
 
-    assert len(poll(source, "web")[1]) > 3_000_000
+    _, body = poll(source, "web")
+    poll(source, "web")
+
+    assert len(body) > megabytes * 1_000_000
+    first, second = lines(source, tmp_path)
+    assert [r["expected"] for r in first["records"]] == expected
+    assert [r["sha256"] for r in first["records"]] == [sha256(body[1:-1]).hexdigest()] * len(expected)
+    assert len(second["records"]) == 2_000, "what has accrued came with the next one"
+    numbers = [r["n"] for line in (first, second) for r in line["records"]]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("feed", CONTRACTS)
+def test_a_record_that_is_not_utf8_leaves_the_list_around_it_whole(
+    source: SourceServer, feed: str, tmp_path: Path
+) -> None:
+    source.change({feed: {"broken_share": 0.5, "broken_reasons": ["not_utf8"], "max_per_answer": 200}})
+
+    served = records(poll(source, feed)[1])
+
+    told = lines(source, tmp_path)[0]["records"]
+    assert [r["sha256"] for r in told] == [sha256(raw).hexdigest() for raw in served]
+    assert {r["expected"] for r in told} == {"valid", "malformed_json"}
+    for raw, entry in zip(served, told, strict=True):
+        if entry["expected"] == "malformed_json":
+            with pytest.raises(UnicodeDecodeError):
+                raw.decode()
+            json.loads(raw.decode("latin-1"))  # nothing else is wrong with it
 
 
 def test_a_dropped_connection_ends_in_the_middle(source: SourceServer) -> None:
@@ -285,6 +325,8 @@ def test_one_record_may_come_without_its_list(source: SourceServer) -> None:
         ({"web": {"faults": {"fire": {"count": 1}}}}, "no fault 'fire'"),
         ({"web": {"faults": {"slow": {"times": 1}}}}, "wanted: share, count"),
         ({"web": {"faults": {"slow": {"count": "many"}}}}, "wanted: share, count"),
+        ({"web": {"faults": {"huge": {"megabytes": "many"}}}}, "wanted: share, count"),
+        ({"web": {"faults": {"huge": {"megabytes": -1}}}}, "number that cannot be"),
         ([1], "not an object"),
     ],
 )

@@ -36,6 +36,8 @@ RECORDS: Final[Mapping[str, Any]] = {
         "dropped": {"share": 0.02},
         "slow": {"share": 0.02, "seconds": 2},
         "empty": {"share": 0.02},
+        # Once, so that every demo has a record that no stream takes.
+        "huge": {"count": 1, "megabytes": 2},
     },
 }
 SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {

@@ -8,6 +8,7 @@ import random
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from shopware_pipelines import contracts
@@ -16,14 +17,26 @@ from shopware_pipelines.local.source_api.journal import VALID, Served
 from shopware_pipelines.local.source_api.records import Maker, Record, interactions, web_events
 from shopware_pipelines.local.source_api.settings import Fault, FeedSettings, changed
 from shopware_pipelines.quality.sample import breaks
+from shopware_pipelines.settings import PollerSettings
+from shopware_pipelines.streaming.identity import producer_id, record_id
+from shopware_pipelines.streaming.put import MAX_RECORD_BYTES
 
 NOT_IN_A_LIST: Final = "malformed_json"
 """A record broken like this makes the whole body malformed; that is an answer's fault."""
+NOT_UTF8: Final = "not_utf8"
+"""Has the same code for the engine, but leaves the brackets and quotes around it whole."""
+CODES: Final = {NOT_UTF8: "malformed_json"}
+"""Ways to break a record whose name is not the reason code itself."""
+NOT_UTF8_TEXTS: Final = (b"caf\xe9", b"\xf0\x9f\x98", b"\xed\xa0\xbd\xed\xb8\x8d", b"\xc0\xaf")
+"""Latin-1, an emoji that is cut off, one as a pair of surrogates, and a slash that is longer than it may be."""
+TOO_LARGE: Final = "too_large"
+TAKEN_WHOLE_BYTES: Final = int(float(PollerSettings("", "", "", "").max_response_mb) * (1 << 20))
+"""A poller with its default limit declines a longer answer as a whole, and then there is no record."""
 MAKERS: Final = {"web": ("web_events", web_events), "interactions": ("customer_interactions", interactions)}
 """Feed to its contract and what makes its records from a seed."""
 STATUS: Final = {"not_found": 404, "throttled": 429, "server_error": 500}
 NOT_SERVED: Final = frozenset({*STATUS, "malformed_body", "hanging", "huge", "dropped", "empty"})
-"""Faults whose answers serve no record: what has accrued stays for the next one."""
+"""Faults whose answers serve nothing of what has accrued: that stays for the next one."""
 EXTRA_FIELDS: Final[Mapping[str, Any]] = {
     "campaign": "Herbst „24“ 🍂",
     "ab_test": {"name": "checkout", "variant": 2},
@@ -62,7 +75,9 @@ class Feed:
         self.settings = settings
         self._make = make
         self._rng = random.Random(f"{name} faults {seed}")  # noqa: S311  (a simulation)
-        self._breaks = breaks(contract)
+        self._breaks = breaks(contract) | {NOT_UTF8: _not_utf8}
+        self._most_bytes = MAX_RECORD_BYTES - len(record_id(producer_id(name, datetime.now(UTC), bytes(4)), 1))
+        """Of a record that goes into the stream beside its id."""
         self._reasons = sorted(self._breaks.keys() - {NOT_IN_A_LIST})
         self._replay = deque(replay) if replay is not None else None
         self._again: deque[Served] = deque()
@@ -93,7 +108,12 @@ class Feed:
         if kind == "empty":
             return Answer(200, b"[]", (), kind, how)
         if kind == "huge":
-            return Answer(200, self._huge(how, now), (), kind, how)
+            record = self._huge(how, now)
+            body = _body([record], alone=False)
+            if len(body) > TAKEN_WHOLE_BYTES:
+                return Answer(200, body, (), kind, how)
+            self._made += 1
+            return Answer(200, body, (record,), kind, how)
         if kind in NOT_SERVED:
             whole, half = self._spoilt(now)
             pieces = self._pieces(whole, half) if kind == "malformed_body" else ()
@@ -160,7 +180,7 @@ class Feed:
             record = {**record, name: EXTRA_FIELDS[name]}
         if s.broken_share and rng.random() < s.broken_share:
             reason = rng.choice(s.broken_reasons or self._reasons)
-            return Served(self._made, self._breaks[reason](record, rng), reason)
+            return Served(self._made, self._breaks[reason](record, rng), CODES.get(reason, reason))
         return Served(self._made, self._text(record), VALID)
 
     def _text(self, record: Record) -> bytes:
@@ -179,9 +199,11 @@ class Feed:
         self._made += 2
         return Served(self._made - 1, whole, VALID), Served(self._made, half, NOT_IN_A_LIST)
 
-    def _huge(self, how: Fault, now: float) -> bytes:
+    def _huge(self, how: Fault, now: float) -> Served:
+        """One more record, beside those that accrue; it only counts where the poller takes it."""
         filler = "x" * math.ceil(how.megabytes * 1_000_000)
-        return json.dumps([{**self._make(now), "padding": filler}]).encode()
+        raw = json.dumps({**self._make(now - self.settings.shift_seconds), "padding": filler}).encode()
+        return Served(self._made + 1, raw, TOO_LARGE if len(raw) > self._most_bytes else VALID)
 
 
 def open_feed(
@@ -196,6 +218,11 @@ def open_feed(
     feed = Feed(name, contracts.load(contract), maker(seed), seed, FeedSettings(), replay)
     feed.change(settings or {})
     return feed
+
+
+def _not_utf8(record: Record, rng: random.Random) -> bytes:
+    """With one text more, as a server writes it that has another encoding or cuts texts anywhere."""
+    return json.dumps(record).encode()[:-1] + b', "note": "' + rng.choice(NOT_UTF8_TEXTS) + b'"}'
 
 
 def _body(records: Sequence[Served], *, alone: bool) -> bytes:

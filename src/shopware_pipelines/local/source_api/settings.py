@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 from shopware_pipelines.errors import UsageError
@@ -15,7 +15,7 @@ ANSWER_FAULTS: Final = {
     "malformed_body": "200 with a body whose JSON breaks off in its second record",
     "slow": "the whole answer, dripped over `seconds`",
     "hanging": "no answer for `seconds`, then the connection is closed",
-    "huge": "200 with a body of `megabytes`, in one record",
+    "huge": "200 with a body of `megabytes`, in one record beside those that accrue",
     "dropped": "the connection is closed in the middle of the body; the records in it come again",
     "empty": "an empty list, whatever has accrued",
 }
@@ -31,7 +31,8 @@ class Fault:
     seconds: float = 5.0
     """Of slow and hanging answers; of a throttled one, what Retry-After says (in whole seconds, rounded up)."""
     megabytes: float = 20.0
-    """Of a huge answer."""
+    """Of a huge answer. From 1.05 on its record is too large for the stream, and counted as such; an answer beyond the
+    poller's limit (8.39, unless it is set otherwise) is declined as a whole, and no record is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class FeedSettings:
     """Late records go back by up to this much more."""
     broken_share: float = 0.0
     broken_reasons: tuple[str, ...] = ()
-    """Reason codes to choose from; empty: every one that a record in a list can have."""
+    """Reason codes to choose from, and `not_utf8`, whose code is malformed_json; empty: every one that a record in a
+    list can have."""
     extra_share: float = 0.0
     """Records with fields that the contract does not know."""
     repeat_share: float = 0.0
@@ -103,7 +105,7 @@ def _faults(value: Any) -> dict[str, Fault]:
             raise UsageError(f"no fault {kind!r}; there are {', '.join(ANSWER_FAULTS)}")
         try:
             faults[kind] = Fault(**how)
-            numbers = [float(n) for n in (faults[kind].share, faults[kind].count, faults[kind].seconds)]
+            numbers = [float(n) for n in asdict(faults[kind]).values()]
         except (TypeError, ValueError):
             raise UsageError(f"fault {kind} is {how!r}; wanted: share, count, seconds, megabytes") from None
         if min(numbers) < 0 or faults[kind].share > 1:
