@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ from lake_world import NOW, Put, RememberingMerger, World, cuts, event_of, shard
 
 from shopware_pipelines.contracts import load
 from shopware_pipelines.errors import InfrastructureError, UsageError
+from shopware_pipelines.quality.fields import SQL_TYPE, quote
 from shopware_pipelines.quality.sample import samples
+from shopware_pipelines.quality.schema import columns
 from shopware_pipelines.streaming import compaction_handler
 from shopware_pipelines.streaming.catalog import Catalog
-from shopware_pipelines.streaming.compaction import Compaction, Report, run
+from shopware_pipelines.streaming.compaction import FILE_BYTES, Compaction, Report, run
 from shopware_pipelines.streaming.engine import Engine
 from shopware_pipelines.streaming.feed import INTERACTIONS, WEB
 from shopware_pipelines.streaming.landing import handle
@@ -392,3 +396,51 @@ def test_wrong_settings_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch, na
     compaction_handler._compaction.cache_clear()
     with pytest.raises(UsageError, match=f"{name} is '{value}'"):
         compaction_handler._compaction()
+
+
+@pytest.mark.soak
+def test_an_hour_at_a_thousand_records_a_second_fits_the_function(tmp_path: Path) -> None:
+    """3.6 million rows of 250 bytes: on the disk that the template gives, in the memory that a merger takes."""
+    contract, rows, files = load(WEB.contract), 3_600_000, 36
+    wide = "CASE WHEN i % 3 > 0 THEN md5(i::VARCHAR) || md5((i + 1)::VARCHAR) END"
+    made = {"STRING": wide, "TIMESTAMP": "make_timestamp_ms(1764057600000 + i % 3600000)"}
+    parts = [
+        f"CAST({made[column.physical_type]} AS {SQL_TYPE[column.physical_type]}) AS {quote(column.name)}"
+        for column in columns(contract)
+        if not column.is_partition and column.name != "record_id"
+    ]
+    parts.append(f"'web-20261125T215000123Z-3f9a1c2e-' || lpad((i * 7919 % {rows})::VARCHAR, 12, '0') AS record_id")
+    (tmp_path / "in").mkdir()
+    inputs = [tmp_path / "in" / f"{number:02d}.parquet" for number in range(files)]
+    with duckdb.connect() as connection:
+        for number, path in enumerate(inputs):
+            each = rows // files
+            numbers = f"range({number * each}, {(number + 1) * each}) AS t(i)"
+            connection.execute(f"COPY (SELECT {', '.join(parts)} FROM {numbers}) TO '{path}' (FORMAT parquet)")
+    size = sum(path.stat().st_size for path in inputs)
+    outputs: list[tuple[Path, dict[str, str]]] = [
+        (tmp_path / f"out-{number}.parquet", {}) for number in range(ceil(size / FILE_BYTES))
+    ]
+    most, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            most[0] = max(most[0], sum(file_size(path) for path in tmp_path.rglob("*")))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        merged = Merger(contract).merge(inputs, outputs, tmp_path)
+    finally:
+        done.set()
+        watching.join()
+    assert merged.rows == rows
+    assert size < most[0] < 10_240 << 20
+
+
+def file_size(path: Path) -> int:
+    """0 for what is no file, or none any more."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
