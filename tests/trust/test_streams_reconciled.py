@@ -396,6 +396,16 @@ def test_the_spool_of_a_producer_that_has_gone_silent_explains_nothing(busy: tup
     assert result.producers[0].state == "silent"
 
 
+def test_what_a_silent_producer_sent_before_its_ledger_is_not_lost(busy: tuple[SmallLake, Poller]) -> None:
+    lake, poller = busy
+    lake.flush(poller, 41, 50, ledger=False)
+    lake.land()
+    lake.say(poller, at=NOW - timedelta(minutes=11))
+    result = lake.reconcile()
+    assert list(named(lake, kinds.GAP)) == [poller.id(n) for n in range(51, 61)]
+    assert result.unexplained == 10
+
+
 def test_declared_gaps_are_listed(busy: tuple[SmallLake, Poller]) -> None:
     lake, poller = busy
     lake.declare_gap(poller)

@@ -98,7 +98,8 @@ _SAID: Final = """
 _TOP: Final = """
     CREATE TABLE top AS
     SELECT p.no AS producer, greatest(p.polled, coalesce(l.last, 0)) AS last,
-           CASE WHEN p.updated_ms = 0 THEN coalesce(l.last, 0) ELSE p.ledgered END AS ledgered, p.at_work, p.considered
+           CASE WHEN p.updated_ms = 0 THEN coalesce(l.last, 0) ELSE p.ledgered END AS ledgered, p.open, p.at_work,
+           p.considered
     FROM producer AS p
     LEFT JOIN (SELECT producer, max(sequence) AS last FROM ledger GROUP BY producer) AS l ON l.producer = p.no"""
 _HOLES: Final = """
@@ -135,7 +136,7 @@ def _expected(bounds: Bounds) -> str:
         FROM ledger WHERE {_in_range("polled_ms", bounds)}
         UNION ALL
         SELECT producer, sequence, NULL, NULL, NULL, NULL, NULL, false,
-               CASE WHEN sequence <= ledgered OR NOT at_work THEN 'gap' ELSE 'spool' END
+               CASE WHEN sequence <= ledgered OR NOT open THEN 'gap' WHEN at_work THEN 'spool' ELSE 'left' END
         FROM (SELECT producer, unnest(range(first, hole.last + 1)) AS sequence FROM hole) JOIN top USING (producer)"""
 
 
@@ -172,7 +173,9 @@ def _verdict(bounds: Bounds) -> str:
                      WHEN 'rejected' THEN in_lake OR by_landing OR by_stream
                      WHEN 'refused' THEN in_lake OR by_landing OR by_poller
                      ELSE in_lake::INT + by_poller::INT + by_landing::INT + by_stream::INT > 1 END AS {UNEXPECTED},
-                   source = 'gap' AS {GAP}
+                   -- What a silent producer has left in its spool is lost, unless it had been sent before.
+                   source = 'gap' OR (source = 'left' AND NOT (in_lake OR by_poller OR by_landing OR by_stream
+                     OR in_letter)) AS {GAP}
             FROM found)
         SELECT producer, sequence, source, fate, polled_ms, {", ".join(FAULTS)},
                CASE WHEN {faulty} THEN NULL
