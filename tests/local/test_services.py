@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
+import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +19,8 @@ import psutil
 import pytest
 
 from shopware_pipelines.local import stack
-from shopware_pipelines.local.home import wait_until
+from shopware_pipelines.local.home import Home, wait_until
+from shopware_pipelines.local.services import Services, Task, _Supervised
 from stack_fixtures import Running
 
 pytestmark = pytest.mark.stack
@@ -92,6 +96,57 @@ def runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def sleeper(name: str, folder: Path) -> Task:
+    """Notes its process id, and sleeps."""
+    note = f"import os, time; open({str(folder / name)!r}, 'a').write(f'{{os.getpid()}} '); time.sleep(60)"
+    return Task(name, (sys.executable, "-c", note), (("SPOOL_FOLDER", str(folder / "spool")),))
+
+
+def begun(folder: Path, name: str) -> list[int]:
+    return [int(pid) for pid in (folder / name).read_text().split()] if (folder / name).exists() else []
+
+
+def test_a_process_that_cannot_be_written_down_does_not_go_on(tmp_path: Path) -> None:
+    """Or it would go on unseen beside the one that is started in its place."""
+    calls = itertools.count(1)
+
+    def write_down() -> None:
+        number = next(calls)
+        assert wait_until(lambda: len(begun(tmp_path, "one")) == number, 20)
+        if number < 3:
+            raise OSError("the disk is full")
+
+    supervised = _Supervised(sleeper("one", tmp_path), Home(tmp_path / "home"), write_down)
+    try:
+        assert wait_until(lambda: len(begun(tmp_path, "one")) == 3, 20)
+        *failed, last = begun(tmp_path, "one")
+        assert [pid for pid in failed if runs(pid)] == []
+        assert runs(last)
+    finally:
+        supervised.stop()
+        supervised.thread.join(30)
+    assert not runs(last)
+
+
+def test_services_that_start_at_the_same_time_are_all_written_down(tmp_path: Path, running: Running) -> None:
+    services = Services(running.clients, Home(tmp_path / "home"))
+    services.home.make()
+
+    def write_down() -> None:
+        for _ in range(200):
+            services._write_down()
+
+    threads = [threading.Thread(target=write_down) for _ in range(8)]
+    with pytest.MonkeyPatch.context() as patch:
+        failed: list[Any] = []
+        patch.setattr(threading, "excepthook", failed.append)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failed == []
 
 
 @pytest.fixture

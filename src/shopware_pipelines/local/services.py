@@ -51,6 +51,7 @@ class Services:
         self.home = home
         self.supervised: dict[str, _Supervised] = {}
         self._record = home.folder / "services.json"
+        self._recording = threading.Lock()
         self._refused: set[str] = set()
         end([p for p in _recorded(self._record) if p.running()])  # of a runner that was killed
 
@@ -105,10 +106,11 @@ class Services:
             yield Task(task, (sys.executable, *command[1:]), tuple(sorted(environment.items())))
 
     def _write_down(self) -> None:
-        processes = [s.process for s in self.supervised.values() if s.process]
-        draft = self._record.with_suffix(".part")
-        draft.write_text(json.dumps([asdict(p) for p in processes]), encoding="utf-8")
-        draft.replace(self._record)
+        with self._recording:  # services start at the same time
+            processes = [s.process for s in list(self.supervised.values()) if s.process]
+            draft = self._record.with_suffix(".part")
+            draft.write_text(json.dumps([asdict(p) for p in processes]), encoding="utf-8")
+            draft.replace(self._record)
 
 
 class _Supervised:
@@ -157,8 +159,15 @@ class _Supervised:
             running = subprocess.Popen(
                 self.task.command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
-        self.process = Process(self.task.name, running.pid, psutil.Process(running.pid).create_time())
-        self._started()
+        try:
+            self.process = Process(self.task.name, running.pid, psutil.Process(running.pid).create_time())
+            self._started()
+        except (OSError, psutil.Error) as error:
+            # One that is not written down would go on beside the next one.
+            running.kill()
+            running.wait()
+            self.process = None
+            raise OSError(f"not written down: {error}") from error
         log(f"service {self.task.name} runs as process {running.pid}")
         return running
 
