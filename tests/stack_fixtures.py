@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import psutil
 import pytest
@@ -20,6 +20,7 @@ from shopware_pipelines.local import stack
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.home import Home
 
+T = TypeVar("T")
 ACCOUNT: Final = {
     "AWS_PROFILE": "our-company",
     "AWS_ACCESS_KEY_ID": "AKIAOURCOMPANY",
@@ -51,8 +52,20 @@ def start(folder: Path) -> Running:
 
 def family(home: Home) -> list[psutil.Process]:
     """Every process of the stack, children included."""
-    ours = [running for p in home.processes() if (running := p.running()) is not None]
-    return [member for process in ours for member in (process, *process.children(recursive=True))]
+    members = []
+    for process in (running for p in home.processes() if (running := p.running()) is not None):
+        with suppress(psutil.NoSuchProcess):
+            members += [process, *process.children(recursive=True)]
+    return members
+
+
+def seen(home: Home, look: Callable[[psutil.Process], T]) -> list[T]:
+    """Of every process of the stack that does not end meanwhile, as jobs and replaced workers do."""
+    found = []
+    for process in family(home):
+        with suppress(psutil.NoSuchProcess):
+            found.append(look(process))
+    return found
 
 
 def kill(home: Home) -> None:

@@ -19,7 +19,7 @@ from shopware_pipelines.inventory.state import InputFile, create_run, read_fate
 from shopware_pipelines.local import stack
 from shopware_pipelines.local.home import Home, wait_until
 from shopware_pipelines.storage.s3 import S3Storage
-from stack_fixtures import ACCOUNT, Running, after_a_kill, family, kill, start
+from stack_fixtures import ACCOUNT, Running, after_a_kill, family, kill, seen, start
 
 pytestmark = pytest.mark.stack
 
@@ -89,7 +89,8 @@ def worked(running: Running) -> Running:
 
 
 def test_nothing_listens_beyond_this_machine(worked: Running) -> None:
-    listening = [c.laddr.ip for p in family(worked.home) for c in p.net_connections() if c.status == "LISTEN"]
+    connections = seen(worked.home, lambda process: process.net_connections())
+    listening = [c.laddr.ip for of_process in connections for c in of_process if c.status == "LISTEN"]
 
     assert listening
     assert set(listening) == {"127.0.0.1"}
@@ -123,8 +124,9 @@ def test_up_again_leaves_a_running_stack_alone(running: Running) -> None:
 
 def test_its_processes_know_nothing_of_our_account(worked: Running) -> None:
     """Whoever started it had an account: `stack_fixtures.ACCOUNT`."""
-    for process in family(worked.home):
-        environ = process.environ()
+    environments = seen(worked.home, lambda process: process.environ())
+    assert len(environments) > 2
+    for environ in environments:
         assert environ["AWS_ACCESS_KEY_ID"] in ("test", "000000000000")  # workers get the account's number
         assert "AWS_PROFILE" not in environ
         assert environ.get("AWS_SESSION_TOKEN", "") == ""  # the emulator gives its workers an empty one
