@@ -25,7 +25,7 @@ from shopware_pipelines.quality.check import MAX_RECORD_BYTES, Counts, Rejected,
 from shopware_pipelines.quality.feed import TIMES, Feed
 from shopware_pipelines.quality.fields import epoch_ms
 from shopware_pipelines.quality.lake import TABLE, LakeRows, Partition
-from shopware_pipelines.quality.native import where
+from shopware_pipelines.quality.native import pick, where
 from shopware_pipelines.quality.packed import Packed
 from shopware_pipelines.quality.reasons import Reason, not_utf8, too_large
 from shopware_pipelines.quality.rows import Rows, integers, texts
@@ -89,7 +89,7 @@ class BatchChecker:
         """
         count = len(records)
         now_ms = epoch_ms(now)
-        times = [epoch_ms(ingested_at)] * count if isinstance(ingested_at, datetime) else ingested_at
+        times = array("q", [epoch_ms(ingested_at)] * count if isinstance(ingested_at, datetime) else ingested_at)
         if len(record_ids) != count or len(times) != count:
             raise ValueError(f"{count} records, but {len(record_ids)} ids and {len(times)} times")
         small = Packed.of(records)
@@ -153,7 +153,7 @@ class BatchChecker:
         rejected: Sequence[Rejected],
         judged: Mapping[int, Row],
         record_ids: Sequence[str],
-        times: Sequence[int],
+        times: array[int],
     ) -> list[tuple[Any, ...]]:
         """Hand the rows over; returns what `LakeRows.fill` does."""
         rows.put(judged)
@@ -162,12 +162,12 @@ class BatchChecker:
             is_kept[one.number] = 0
         kept = where(bytes(is_kept))
         if rejected:
-            record_ids, times = list(compress(record_ids, is_kept)), list(compress(times, is_kept))
+            record_ids = list(compress(record_ids, is_kept))
         fed = [
             integers("n", kept),
             *rows.columns(kept),
             texts("given id", record_ids),
-            integers("given time", array("q", times), TIMES),
+            integers("given time", pick(times, kept), TIMES),
         ]
         return self.lake.fill(Feed(fed, len(kept)))
 

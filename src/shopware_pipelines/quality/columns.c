@@ -22,6 +22,11 @@ int64_t swp_where(const uint8_t *bytes, int64_t count, int64_t *indexes) {
     return found;
 }
 
+/* The values with these indexes. */
+void swp_pick(const int64_t *values, const int64_t *indexes, int64_t count, int64_t *picked) {
+    for (int64_t i = 0; i < count; i++) picked[i] = values[indexes[i]];
+}
+
 /* Moves the rows of these ascending indexes to the front of every column. */
 void swp_keep(int64_t *values, int32_t *lengths, int64_t width, int64_t count, const int64_t *kept, int64_t rows) {
     for (int64_t k = 0; k < width; k++)

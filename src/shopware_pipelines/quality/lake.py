@@ -77,7 +77,9 @@ class LakeRows:
             same = (f"{quote(c)} IS NOT DISTINCT FROM {_value(v)}" for c, v in zip(keys, partition, strict=True))
             select += f"{COPIED} WHERE {' AND '.join(same)}"
         pairs = ", ".join(f"{literal(k)}: {literal(v)}" for k, v in metadata.items())
-        options = "FORMAT parquet, COMPRESSION snappy" + (f", KV_METADATA {{{pairs}}}" if pairs else "")
+        options = "FORMAT parquet, COMPRESSION snappy, USE_TMP_FILE false" + (
+            f", KV_METADATA {{{pairs}}}" if pairs else ""
+        )
         copy = f"COPY ({select}) TO {literal(str(path))} ({options})"
         return int(self.connection.execute(copy).fetchall()[0][0])
 

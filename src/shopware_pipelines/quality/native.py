@@ -11,7 +11,7 @@ from pathlib import Path
 from shopware_pipelines.errors import UsageError
 
 LIBRARY = Path(__file__).with_name("_scan.so")
-NO_RESULT = ("swp_gather", "swp_spans", "swp_keep", "swp_stream")
+NO_RESULT = ("swp_gather", "swp_spans", "swp_pick", "swp_keep", "swp_stream")
 
 
 def _load() -> ctypes.CDLL:
@@ -30,6 +30,7 @@ def _load() -> ctypes.CDLL:
         "swp_gather": [c_char_p, c_void_p, c_void_p, c_int64, c_void_p],
         "swp_spans": [c_void_p, c_int64, c_void_p, c_void_p],
         "swp_where": [c_char_p, c_int64, c_void_p],
+        "swp_pick": [c_void_p, c_void_p, c_int64, c_void_p],
         "swp_keep": [c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int64],
         "swp_nulls": [c_void_p, c_int64, c_void_p],
         "swp_offsets": [c_void_p, c_int64, c_void_p],
@@ -72,6 +73,13 @@ def where(flags: bytes) -> array[int]:
     found: int = library.swp_where(flags, len(flags), address(indexes))
     del indexes[found:]
     return indexes
+
+
+def pick(values: array[int], indexes: array[int]) -> array[int]:
+    """The 64-bit values with these indexes."""
+    picked = words(len(indexes))
+    library.swp_pick(address(values), address(indexes), len(indexes), address(picked))
+    return picked
 
 
 def milliseconds(seconds: Iterable[float]) -> array[int]:
