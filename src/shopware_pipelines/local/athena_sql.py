@@ -130,6 +130,10 @@ def to_duckdb(query: exp.Query) -> str:
         difference.replace(exp.Anonymous(this="datesub", expressions=passed))
     for call in list(query.find_all(exp.Format)):
         call.replace(exp.func("PRINTF", call.this, *call.expressions))
+    for counted in list(query.find_all(exp.CountIf)):
+        # DuckDB's count_if of nothing but nulls is null, Trino's is 0.
+        one = exp.If(this=counted.this, true=exp.Literal.number(1))
+        counted.replace(exp.Count(this=exp.Case(ifs=[one]), big_int=True))
     return query.sql(dialect="duckdb")
 
 
