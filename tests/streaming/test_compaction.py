@@ -20,8 +20,9 @@ from lake_fakes import BUCKET, DATABASE, TABLE, Killed, client, once
 from lake_world import NOW, Put, RememberingMerger, World, cuts, event_of, shard_of
 
 from shopware_pipelines.contracts import load
+from shopware_pipelines.contracts.expressions import SQL_TYPE
 from shopware_pipelines.errors import InfrastructureError, UsageError
-from shopware_pipelines.quality.fields import SQL_TYPE, quote
+from shopware_pipelines.quality.fields import quote
 from shopware_pipelines.quality.sample import samples
 from shopware_pipelines.quality.schema import columns
 from shopware_pipelines.streaming import compaction_handler

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-DUCKDB_TYPE = {
+SQL_TYPE = {
     "STRING": "VARCHAR",
     "INT": "INTEGER",
     "BIGINT": "BIGINT",
@@ -22,6 +22,7 @@ DUCKDB_TYPE = {
     "TIMESTAMP": "TIMESTAMP_MS",
     "DATE": "DATE",
 }
+"""Physical type to DuckDB's name of it."""
 WHOLE = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT"})
 FORBIDDEN = {"SUBQUERY": "a subquery", "WINDOW": "a window function", "STAR": "*", "PARAMETER": "a parameter"}
 
@@ -49,9 +50,9 @@ def check_expression(sql: str, columns: Mapping[str, str], wanted: str) -> froze
                 raise ValueError(f"names the unknown column {name!r}; known are {', '.join(columns)}")
             read.add(name)
     given = _type_of(sql, columns)
-    fits = given == DUCKDB_TYPE[wanted] or (wanted in ("INT", "BIGINT") and given in WHOLE)
+    fits = given == SQL_TYPE[wanted] or (wanted in ("INT", "BIGINT") and given in WHOLE)
     if not fits:
-        raise ValueError(f"gives {given}, but {DUCKDB_TYPE[wanted]} is wanted")
+        raise ValueError(f"gives {given}, but {SQL_TYPE[wanted]} is wanted")
     return frozenset(read)
 
 
@@ -62,7 +63,7 @@ def named_columns(sql: str, columns: Iterable[str]) -> frozenset[str]:
 
 
 def _type_of(sql: str, columns: Mapping[str, str]) -> str:
-    typed = ", ".join(f'NULL::{DUCKDB_TYPE[kind]} AS "{name}"' for name, kind in columns.items())
+    typed = ", ".join(f'NULL::{SQL_TYPE[kind]} AS "{name}"' for name, kind in columns.items())
     try:
         row = _connection().execute(f"DESCRIBE SELECT {sql} FROM (SELECT {typed})").fetchall()[0]
     except duckdb.Error as error:

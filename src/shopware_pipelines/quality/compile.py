@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shopware_pipelines.contracts.expressions import SQL_TYPE
 from shopware_pipelines.contracts.model import Contract, LineageColumn
-from shopware_pipelines.quality.fields import SQL_TYPE, FieldSql
+from shopware_pipelines.quality.fields import FieldSql
 from shopware_pipelines.quality.sentences import MALFORMED, NOT_AN_OBJECT, Check, Part, literal, quote
 
 LENIENT = r",[ \t\r\n]*[}\]]|(?i:nan|inf)"

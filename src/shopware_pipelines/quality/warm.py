@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import duckdb
 
+from shopware_pipelines.contracts.expressions import SQL_TYPE
 from shopware_pipelines.contracts.model import Contract, Field
 from shopware_pipelines.quality.compile import PRESENT, compile_contract
 from shopware_pipelines.quality.feed import REALS, TEXTS, TIMES
-from shopware_pipelines.quality.fields import SQL_TYPE, FieldSql, literal, quote
+from shopware_pipelines.quality.fields import FieldSql, literal, quote
 from shopware_pipelines.quality.reasons import Reason
 from shopware_pipelines.quality.sentences import MALFORMED, NOT_AN_OBJECT, Check, Part, shown
 

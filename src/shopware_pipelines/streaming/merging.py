@@ -12,8 +12,9 @@ from typing import Final
 
 import duckdb
 
+from shopware_pipelines.contracts.expressions import SQL_TYPE
 from shopware_pipelines.contracts.model import Contract
-from shopware_pipelines.quality.fields import SQL_TYPE, literal, quote
+from shopware_pipelines.quality.fields import literal, quote
 from shopware_pipelines.quality.schema import columns
 
 MEMORY_LIMIT_MB: Final = 512

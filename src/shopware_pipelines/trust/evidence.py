@@ -23,9 +23,10 @@ from typing import Any, Final, Self
 
 import duckdb
 
+from shopware_pipelines.contracts.expressions import SQL_TYPE
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.quality.digest import row_digest_sql
-from shopware_pipelines.quality.fields import SQL_TYPE, quote
+from shopware_pipelines.quality.fields import quote
 from shopware_pipelines.streaming.counters import Counters
 from shopware_pipelines.streaming.identity import SEQUENCE_DIGITS
 from shopware_pipelines.streaming.layout import Partition
