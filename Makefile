@@ -37,10 +37,10 @@ audit: .venv/.dev ## known vulnerabilities of the locked dependencies
 	$(RUN)pip-audit --disable-pip --require-hashes -r .venv/requirements.txt
 
 fuzz: .venv/.dev ## engine against the reference validator, 200,000 lines of each contract, and its laws 250 times
-	SWP_FUZZ_LINES=200000 $(RUN)pytest tests/quality/test_agreement.py tests/quality/test_engine.py -s -n 2
+	SWP_FUZZ_LINES=200000 $(RUN)pytest tests/quality/files/test_agreement.py tests/quality/files/test_engine.py -s -n 2
 
 laws: .venv/.dev ## the laws of streams, alerts and proof, 2,000 random cases of each (about 20 minutes)
-	SWP_CASES=2000 $(RUN)pytest tests/streaming/test_landing_laws.py tests/interactions/test_alert_laws.py -s -n 2
+	SWP_CASES=2000 $(RUN)pytest tests/streaming/landing/test_landing_laws.py tests/interactions/test_alert_laws.py -s -n 2
 	SWP_CASES=200 $(RUN)pytest tests/trust/test_random_histories.py -s -n 2
 
 soak: .venv/.dev ## tests that take long; then 2,000 records a second for five minutes through the local stack
@@ -56,18 +56,18 @@ docs: .venv/.dev ## write the generated pages again
 	$(RUN)python -m tests.cli_page > docs/cli.md
 
 clean: ## remove what the targets made
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/data src/shopware_pipelines/quality/_scan.so
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/data src/shopware_pipelines/quality/scan/_scan.so
 
 .uv/bin/uv:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3"; exit 2; }
 	$(PYTHON) -m venv .uv
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/.local: .uv/bin/uv uv.lock pyproject.toml hatch_build.py $(wildcard src/shopware_pipelines/quality/*.c)
+.venv/.local: .uv/bin/uv uv.lock pyproject.toml hatch_build.py $(wildcard src/shopware_pipelines/quality/scan/*.c)
 	$(UV) sync --quiet --locked --inexact --python $(PYTHON) --extra local
 	@touch $@
 
-.venv/.dev: .uv/bin/uv uv.lock pyproject.toml hatch_build.py $(wildcard src/shopware_pipelines/quality/*.c)
+.venv/.dev: .uv/bin/uv uv.lock pyproject.toml hatch_build.py $(wildcard src/shopware_pipelines/quality/scan/*.c)
 	$(UV) sync --quiet --locked --inexact --python $(PYTHON) --extra local --extra dev
 	@touch $@ .venv/.local
 

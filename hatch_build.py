@@ -1,4 +1,4 @@
-"""Build hook: compiles `quality/*.c` with the C compiler that `ziglang` brings from the package index.
+"""Build hook: compiles `quality/scan/*.c` with the C compiler that `ziglang` brings from the package index.
 
 So a machine with nothing but Python and pip can build the package, and one machine can build for others: set
 SWP_TARGET to a target triple such as `aarch64-linux-gnu.2.17` (AWS Graviton). Functions and jobs run on other versions
@@ -35,7 +35,7 @@ class CompileScanner(BuildHookInterface):  # type: ignore[type-arg]
     """Puts `_scan.so` beside its source and into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        folder = Path(self.root) / "src" / "shopware_pipelines" / "quality"
+        folder = Path(self.root) / "src" / "shopware_pipelines" / "quality" / "scan"
         library = folder / "_scan.so"
         target = os.environ.get("SWP_TARGET")
         if target is None and sys.platform == "linux":
@@ -51,4 +51,4 @@ class CompileScanner(BuildHookInterface):  # type: ignore[type-arg]
             build_data["tag"] = f"py3-none-manylinux_{libc.replace('.', '_')}_{arch}"
         else:
             build_data["infer_tag"] = True
-        build_data["artifacts"].append("src/shopware_pipelines/quality/_scan.so")
+        build_data["artifacts"].append("src/shopware_pipelines/quality/scan/_scan.so")

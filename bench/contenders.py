@@ -22,11 +22,13 @@ def ours(source: Path, out: Path) -> dict[str, Any]:
     """Check against the contract and split: valid to Parquet, rejected with all their reasons to JSON lines."""
     from shopware_pipelines.contracts import load
     from shopware_pipelines.quality.check import Checker
-    from shopware_pipelines.quality.outputs import RecordContext
+    from shopware_pipelines.quality.files.outputs import RecordContext
+    from shopware_pipelines.quality.files.stream import check_file
 
     now = datetime(2026, 1, 1, tzinfo=UTC)
     with Checker(load("inventory"), now=now) as checker:
-        counts = checker.check_file(
+        counts = check_file(
+            checker,
             source,
             valid_dir=out / "valid",
             rejected_path=out / "rejected.jsonl",

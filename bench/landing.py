@@ -74,9 +74,9 @@ def ours() -> Callable[[dict[str, Any]], Any]:
     """The handler as it ships, but for the network."""
     from shopware_pipelines.contracts import load
     from shopware_pipelines.interactions.landing import COUNTED
-    from shopware_pipelines.streaming.engine import Engine
     from shopware_pipelines.streaming.feed import INTERACTIONS
-    from shopware_pipelines.streaming.landing import Landing, handle
+    from shopware_pipelines.streaming.landing.engine import Engine
+    from shopware_pipelines.streaming.landing.landing import Landing, handle
 
     contract = load(INTERACTIONS.contract)
     storage: Any = NoStorage()

@@ -22,13 +22,14 @@ import duckdb
 import psutil
 
 from bench import report as results
-from shopware_pipelines.local import source, stack
+from shopware_pipelines.local import stack
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.demo.streams import closed, stop_pollers, storage
 from shopware_pipelines.local.home import BELONGS_TO, Home, wait_until
 from shopware_pipelines.local.places import of_stack
+from shopware_pipelines.local.source_api import source
 from shopware_pipelines.streaming.feed import FEEDS, Feed
-from shopware_pipelines.streaming.layout import Partition
+from shopware_pipelines.streaming.lake.layout import Partition
 from shopware_pipelines.trust.reconcile import reconcile
 
 SAMPLE_SECONDS = 2.0

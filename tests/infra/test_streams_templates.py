@@ -22,8 +22,8 @@ from shopware_pipelines.interactions.alerts import CLAIM
 from shopware_pipelines.metrics import NAMESPACE
 from shopware_pipelines.quality.schema import glue_table
 from shopware_pipelines.streaming.feed import FEEDS
-from shopware_pipelines.streaming.layout import compaction_prefix
-from shopware_pipelines.streaming.view import view_table_input
+from shopware_pipelines.streaming.lake.layout import compaction_prefix
+from shopware_pipelines.streaming.lake.view import view_table_input
 
 STREAMS = ("web", "interactions")
 FIXED = {

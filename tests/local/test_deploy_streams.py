@@ -22,8 +22,8 @@ from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.home import REGION
 from shopware_pipelines.quality.schema import glue_table
 from shopware_pipelines.settings import AwsSettings
-from shopware_pipelines.streaming.layout import Partition
-from shopware_pipelines.streaming.view import view_table_input
+from shopware_pipelines.streaming.lake.layout import Partition
+from shopware_pipelines.streaming.lake.view import view_table_input
 from stack_fixtures import Running
 
 pytestmark = pytest.mark.stack

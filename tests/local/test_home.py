@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from shopware_pipelines.errors import UsageError
-from shopware_pipelines.local import emulator
 from shopware_pipelines.local.clients import Clients
+from shopware_pipelines.local.emulator import launch as emulator
 from shopware_pipelines.local.home import BELONGS_TO, Home, Process, aws_environment, clean_environment
 
 
@@ -25,7 +25,7 @@ def test_another_version_of_the_emulator_is_refused(monkeypatch: pytest.MonkeyPa
 def test_the_emulator_is_not_started_without_its_settings() -> None:
     environ = {k: v for k, v in os.environ.items() if k != "BIND_HOST"}
     done = subprocess.run(
-        [sys.executable, "-m", "shopware_pipelines.local.emulator"],
+        [sys.executable, "-m", "shopware_pipelines.local.emulator.launch"],
         env=environ,
         capture_output=True,
         text=True,

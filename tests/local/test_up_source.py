@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from shopware_pipelines.cli import main
-from shopware_pipelines.local import source, stack
+from shopware_pipelines.local import stack
 from shopware_pipelines.local.home import Home, wait_until
+from shopware_pipelines.local.source_api import source
 from stack_fixtures import throw_away
 
 pytestmark = pytest.mark.stack

@@ -11,7 +11,8 @@ import pytest
 
 from shopware_pipelines.contracts import load, names
 from shopware_pipelines.quality.check import Checker
-from shopware_pipelines.quality.outputs import RecordContext
+from shopware_pipelines.quality.files.outputs import RecordContext
+from shopware_pipelines.quality.files.stream import check_file
 from shopware_pipelines.quality.sample import samples
 from shopware_pipelines.quality.schema import arrow_schema, athena_ddl, columns, glue_table
 
@@ -25,7 +26,8 @@ def test_written_parquet_has_the_schema_of_the_contract(name: str, tmp_path: Pat
     lines = samples(contract, seed=7, start_epoch=1_735_689_600.0)
     source.write_bytes(b"\n".join(next(lines) for _ in range(300)))
     with Checker(contract, now=NOW) as checker:
-        checker.check_file(
+        check_file(
+            checker,
             source,
             valid_dir=tmp_path / "valid",
             rejected_path=None,

@@ -15,10 +15,10 @@ from small_lake import NOW, SmallLake
 from shopware_pipelines.cli import main
 from shopware_pipelines.quality.schema import glue_table
 from shopware_pipelines.storage.s3 import S3Storage
-from shopware_pipelines.streaming import layout
 from shopware_pipelines.streaming.feed import INTERACTIONS, WEB, Feed
-from shopware_pipelines.streaming.layout import Partition
-from shopware_pipelines.streaming.manifest import Manifest, write_manifest
+from shopware_pipelines.streaming.lake import layout
+from shopware_pipelines.streaming.lake.layout import Partition
+from shopware_pipelines.streaming.lake.manifest import Manifest, write_manifest
 
 BUCKETS = {"web": "weblogs-bucket-gtp", "interactions": "crm-api-data-2025"}
 QUEUES = {"web": "web-dlq", "interactions": "crm-dlq"}

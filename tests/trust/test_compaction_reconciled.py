@@ -25,9 +25,9 @@ from small_lake import SmallLake
 from shopware_pipelines.cli import main
 from shopware_pipelines.interactions import landing as interactions_landing
 from shopware_pipelines.quality.schema import glue_table
-from shopware_pipelines.streaming import compaction_handler, layout
 from shopware_pipelines.streaming.feed import INTERACTIONS, WEB, Feed
-from shopware_pipelines.streaming.layout import Partition
+from shopware_pipelines.streaming.lake import compaction_handler, layout
+from shopware_pipelines.streaming.lake.layout import Partition
 from shopware_pipelines.trust import result as kinds
 from shopware_pipelines.web import landing as web_landing
 from shopware_pipelines.web import partitions as web_partitions

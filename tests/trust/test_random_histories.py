@@ -19,9 +19,10 @@ import pytest
 from small_lake import LONG_AGO, NOW, Poller, SmallLake
 
 from seeds import SEED
-from shopware_pipelines.streaming import identity, layout
+from shopware_pipelines.streaming import identity
 from shopware_pipelines.streaming.feed import FEEDS
-from shopware_pipelines.streaming.layout import Partition
+from shopware_pipelines.streaming.lake import layout
+from shopware_pipelines.streaming.lake.layout import Partition
 from shopware_pipelines.streaming.quarantine import read_rejected
 from shopware_pipelines.trust import result as kinds
 from shopware_pipelines.trust.result import FeedResult

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from small_lake import EVENTS_FROM, LONG_AGO, NOW, Poller, SmallLake
 
-from shopware_pipelines.streaming import identity, layout
+from shopware_pipelines.streaming import identity
 from shopware_pipelines.streaming.feed import INTERACTIONS, WEB, Feed
-from shopware_pipelines.streaming.layout import Partition
+from shopware_pipelines.streaming.lake import layout
+from shopware_pipelines.streaming.lake.layout import Partition
 from shopware_pipelines.trust import result as kinds
 from shopware_pipelines.trust.streams import Span
 

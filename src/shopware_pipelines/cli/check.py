@@ -22,7 +22,9 @@ from shopware_pipelines.quality.reasons import MEANING
 
 if TYPE_CHECKING:
     from shopware_pipelines.contracts.model import Contract
-    from shopware_pipelines.quality.check import Checker, Counts
+    from shopware_pipelines.quality.check import Checker
+    from shopware_pipelines.quality.files.stream import check_file
+    from shopware_pipelines.quality.outcome import Counts
 
 STDIN: Final = "-"
 PART: Final = re.compile(r"part-[a-z]+-\d{5,}\.parquet")
@@ -55,7 +57,8 @@ def check(
     Example: swp check inventory stock.jsonl --valid-dir valid --rejected rejected.jsonl
     """
     from shopware_pipelines.contracts import load
-    from shopware_pipelines.quality.check import Checker, Counts
+    from shopware_pipelines.quality.check import Checker
+    from shopware_pipelines.quality.outcome import Counts
 
     loaded = load(contract)
     moment = _moment(now)
@@ -131,12 +134,13 @@ def _is_rejected(path: Path) -> bool:
 
 
 def _check_one(checker: Checker, name: str, source: BinaryIO | Path, outputs: _Drafts, moment: datetime) -> Counts:
-    from shopware_pipelines.quality.outputs import RecordContext
+    from shopware_pipelines.quality.files.outputs import RecordContext
 
     total = source.stat().st_size if isinstance(source, Path) else None
     try:
         with bytes_progress(name, total) as report:
-            return checker.check_file(
+            return check_file(
+                checker,
                 source,
                 valid_dir=outputs.valid_dir,
                 rejected_path=outputs.rejected,

@@ -17,8 +17,8 @@ from shopware_pipelines.local.demo.alerts import alert_id
 from shopware_pipelines.quality.reasons import MEANING
 
 if TYPE_CHECKING:
-    from shopware_pipelines.local.audit import FileAudit
     from shopware_pipelines.local.demo import Demo
+    from shopware_pipelines.local.demo.audit import FileAudit
 
 FATES = ("landed", "repeated", "conflicts", "rejected")
 REASONS_SHOWN = 6

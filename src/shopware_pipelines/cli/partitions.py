@@ -10,7 +10,7 @@ from shopware_pipelines.cli.output import emit_json, number, stdout
 from shopware_pipelines.cli.places import AwsOption, HomeOption, JsonOption, StreamsOption, names_of, streams, telling
 
 if TYPE_CHECKING:
-    from shopware_pipelines.streaming.partitions import PartitionReport
+    from shopware_pipelines.streaming.lake.partitions import PartitionReport
 
 SHOWN = 10
 
@@ -41,7 +41,7 @@ def verify(
     Example: swp partitions verify --feed web --repair
     """
     from shopware_pipelines import aws as clients
-    from shopware_pipelines.streaming.partitions import PartitionRegistrar
+    from shopware_pipelines.streaming.lake.partitions import PartitionRegistrar
 
     reports: dict[str, PartitionReport] = {}
     line, say = telling("reading catalog and bucket")

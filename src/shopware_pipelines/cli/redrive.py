@@ -13,7 +13,7 @@ from shopware_pipelines.cli.places import AwsOption, HomeOption, JsonOption, Str
 if TYPE_CHECKING:
     from shopware_pipelines.settings import AwsSettings
     from shopware_pipelines.streaming.feed import Feed
-    from shopware_pipelines.streaming.landing import Landing
+    from shopware_pipelines.streaming.landing.landing import Landing
     from shopware_pipelines.trust.places import StreamNames
 
 DONE = ("landed", "waiting")
@@ -60,7 +60,7 @@ def redrive(
 
 def _look(feed: Feed, names: StreamNames, settings: AwsSettings) -> Any:
     from shopware_pipelines import aws as clients
-    from shopware_pipelines.streaming.redrive import look
+    from shopware_pipelines.streaming.landing.redrive import look
     from shopware_pipelines.trust.places import queue_url
 
     queue = queue_url(names, settings)
@@ -73,7 +73,7 @@ def _look(feed: Feed, names: StreamNames, settings: AwsSettings) -> Any:
 
 def _land(feed: Feed, names: StreamNames, settings: AwsSettings, forget_gone: bool) -> Any:
     from shopware_pipelines import aws as clients
-    from shopware_pipelines.streaming.redrive import redrive as land_again
+    from shopware_pipelines.streaming.landing.redrive import redrive as land_again
     from shopware_pipelines.trust.places import queue_url
 
     queue = queue_url(names, settings)
@@ -93,9 +93,9 @@ def _landing(feed: Feed, names: StreamNames, settings: AwsSettings) -> Landing:
     from shopware_pipelines import aws as clients
     from shopware_pipelines import contracts
     from shopware_pipelines.storage.s3 import S3Storage
-    from shopware_pipelines.streaming.engine import Engine
-    from shopware_pipelines.streaming.landing import Landing
-    from shopware_pipelines.streaming.partitions import PartitionRegistrar
+    from shopware_pipelines.streaming.lake.partitions import PartitionRegistrar
+    from shopware_pipelines.streaming.landing.engine import Engine
+    from shopware_pipelines.streaming.landing.landing import Landing
 
     contract = contracts.load(feed.contract)
     glue = clients.glue_client(settings)

@@ -40,8 +40,9 @@ def up(
     Example: swp up --source
     """
     require_extra("local", "ministack")
-    from shopware_pipelines.local import source, stack
+    from shopware_pipelines.local import stack
     from shopware_pipelines.local.home import Home
+    from shopware_pipelines.local.source_api import source
 
     folder = home or stack.default_folder()
     origin = None

@@ -10,11 +10,11 @@ from shopware_pipelines import aws
 from shopware_pipelines.contracts import load
 from shopware_pipelines.settings import InteractionsLandingSettings
 from shopware_pipelines.storage.s3 import S3Storage
-from shopware_pipelines.streaming.engine import Engine
 from shopware_pipelines.streaming.feed import INTERACTIONS
-from shopware_pipelines.streaming.landing import Landing, handle
-from shopware_pipelines.streaming.notices import RejectionNotices
-from shopware_pipelines.streaming.partitions import PartitionRegistrar
+from shopware_pipelines.streaming.lake.partitions import PartitionRegistrar
+from shopware_pipelines.streaming.landing.engine import Engine
+from shopware_pipelines.streaming.landing.landing import Landing, handle
+from shopware_pipelines.streaming.landing.notices import RejectionNotices
 
 COUNTED: Final = {"NegativeInteractions": "rating <= 2"}
 """Metric to its condition over a landed row."""

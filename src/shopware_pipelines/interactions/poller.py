@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from shopware_pipelines.streaming.feed import INTERACTIONS
-from shopware_pipelines.streaming.poller import main
+from shopware_pipelines.streaming.poller.poller import main
 
 INTERVAL_SECONDS = 0.5
 

@@ -31,9 +31,9 @@ from shopware_pipelines.inventory.state import (
 )
 from shopware_pipelines.inventory.table import HistoryTable
 from shopware_pipelines.inventory.validate import CheckedFile, read_checked
-from shopware_pipelines.quality.check import MAX_RECORD_BYTES
-from shopware_pipelines.quality.framing import chunks
-from shopware_pipelines.quality.outputs import RecordContext, RejectedLines
+from shopware_pipelines.quality.files.framing import chunks
+from shopware_pipelines.quality.files.outputs import RecordContext, RejectedLines
+from shopware_pipelines.quality.outcome import MAX_RECORD_BYTES
 from shopware_pipelines.quality.reasons import Reason
 from shopware_pipelines.storage import explained
 

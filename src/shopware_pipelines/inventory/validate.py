@@ -17,8 +17,10 @@ from shopware_pipelines.errors import UnreadableInputError
 from shopware_pipelines.inventory import layout
 from shopware_pipelines.inventory.job import Job, Step, run_glue_job
 from shopware_pipelines.inventory.state import REJECTED, FileFate, InputFile, dump, load
-from shopware_pipelines.quality.check import Checker, Counts
-from shopware_pipelines.quality.outputs import RecordContext
+from shopware_pipelines.quality.check import Checker
+from shopware_pipelines.quality.files.outputs import RecordContext
+from shopware_pipelines.quality.files.stream import check_file
+from shopware_pipelines.quality.outcome import Counts
 from shopware_pipelines.quality.reasons import SOLE_KINDS
 from shopware_pipelines.storage import explained
 
@@ -61,7 +63,8 @@ def _check_file(job: Job, file: InputFile, checker: Checker) -> None:
     fate = FileFate(file.file_id, file.name, file.source, run, file.load)
     try:
         with explained(here, "write"), storage.open(stored.key) as source:
-            counts = checker.check_file(
+            counts = check_file(
+                checker,
                 source,
                 valid_dir=valid_dir,
                 rejected_path=rejected_path,

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from shopware_pipelines.errors import InfrastructureError, UsageError
-from shopware_pipelines.local import emulator
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.deploy import Deployed, deploy_all
+from shopware_pipelines.local.emulator import launch as emulator
+from shopware_pipelines.local.emulator.control import OUTAGE_PATH
+from shopware_pipelines.local.emulator.patches import SAVE_PATH
 from shopware_pipelines.local.home import Home, aws_environment, wait_until
-from shopware_pipelines.local.patches import SAVE_PATH
-from shopware_pipelines.local.patches_control import OUTAGE_PATH
 from shopware_pipelines.local.recover import recover
 
 PORT: Final = 14566
@@ -76,7 +76,7 @@ def up(home: Home, port: int = PORT, say: Say = lambda _: None, *, api_urls: Map
             raise InfrastructureError(f"the emulator cannot save its state (log: {home.logs})")
         (home.folder / "deployed").touch()
         if not any(p.name == RUNNER and p.running() for p in home.processes()):
-            home.start(RUNNER, "shopware_pipelines.local.runner", environ=aws_environment(home.endpoint_url))
+            home.start(RUNNER, "shopware_pipelines.local.compute.runner", environ=aws_environment(home.endpoint_url))
         outputs = {key: value for stack in stacks for key, value in stack.outputs.items()}
         recovered = recover(clients, outputs)
         return Up(home.endpoint_url, stacks, recovered)
@@ -123,7 +123,7 @@ def _start_emulator(home: Home, port: int) -> None:
     home.remember_port(port)
     environ = emulator.environment(port, str(home.emulator_state), str(home.logs))
     process = home.start(
-        EMULATOR, "shopware_pipelines.local.emulator", environ={**environ, **aws_environment(home.endpoint_url)}
+        EMULATOR, "shopware_pipelines.local.emulator.launch", environ={**environ, **aws_environment(home.endpoint_url)}
     )
     wait_until(lambda: _healthy(home.endpoint_url) or process.running() is None, START_SECONDS)
     if process.running() is None or not _healthy(home.endpoint_url):

@@ -1,75 +1,25 @@
 """The engine: records in, every record's fate out. No network, no AWS.
 
-`check_lines` is for small batches in memory (a Lambda's), `check_file` streams inputs of any size in bounded memory.
-Both run the same SQL (`compile`). `check_file` first lets a scanner set aside the records that certainly
-hold (`scan`); whatever it is not sure of takes the SQL way, so the scanner can make a run faster but never different.
+`check_lines` judges a batch in memory by SQL alone: complete, plain and slow. `files` checks inputs of any size in
+bounded memory, `batches` the small ones of a function; both run the same SQL (`compile`), after a scanner has set aside
+the records that certainly hold (`scan`). What it is not sure of takes the SQL way, so the scanner can make a run faster
+but never different.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
-
-import duckdb
+from typing import Self
 
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.quality.compile import compile_contract
+from shopware_pipelines.quality.database import connect
 from shopware_pipelines.quality.fields import epoch_ms
 from shopware_pipelines.quality.judge import Judge
-from shopware_pipelines.quality.reasons import Reason, not_utf8, too_large
-
-if TYPE_CHECKING:
-    from shopware_pipelines.quality.outputs import RecordContext
-
-MAX_RECORD_BYTES: Final = 1 << 20
-"""Default limit of one record, that of a Kinesis record."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of the records: `valid + rejected = records`. Blank lines are no records."""
-
-    records: int = 0
-    valid: int = 0
-    rejected: int = 0
-    blank_lines: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    """Reason code to number of records that have it (a record can have several)."""
-    warnings: dict[str, int] = field(default_factory=dict)
-    """Warning to number of valid records that have it."""
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.records + other.records,
-            self.valid + other.valid,
-            self.rejected + other.rejected,
-            self.blank_lines + other.blank_lines,
-            _sum(self.reasons, other.reasons),
-            _sum(self.warnings, other.warnings),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A record that broke the contract: its number in the input, its bytes as received, and all its reasons."""
-
-    number: int
-    raw: bytes
-    reasons: tuple[Reason, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """The fate of a batch. `valid[i]` (lake columns but lineage, plus `extra_fields`) is record `valid_numbers[i]`."""
-
-    valid: list[dict[str, Any]]
-    valid_numbers: list[int]
-    rejected: list[Rejected]
-    counts: Counts
+from shopware_pipelines.quality.outcome import MAX_RECORD_BYTES, Checked, Counts, Rejected, count_reasons
+from shopware_pipelines.quality.reasons import not_utf8, too_large
 
 
 class Checker:
@@ -126,59 +76,3 @@ class Checker:
             rejected=rejected,
             counts=counts,
         )
-
-    def check_file(
-        self,
-        source: BinaryIO | Path,
-        *,
-        valid_dir: Path | None,
-        rejected_path: Path | None,
-        context: RecordContext,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> Counts:
-        """Check a whole input, writing valid records as Parquet parts and rejected ones as JSON lines where asked.
-
-        `on_progress` gets the input bytes consumed so far. Raises UnreadableInputError if the input is not readable
-        as a whole (outputs are then incomplete and must be thrown away), OSError where reading or writing fails.
-        """
-        from shopware_pipelines.quality.stream import check_stream
-
-        return check_stream(
-            self, source, valid_dir=valid_dir, rejected_path=rejected_path, context=context, on_progress=on_progress
-        )
-
-
-def connect(threads: int, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
-    """A private in-memory DuckDB that reaches nothing but files it is told of."""
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "threads": threads,
-            "memory_limit": f"{memory_limit_mb}MB",
-            "temp_directory": "",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        },
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    # With it, a part without a null declares its columns required, and parts differ in schema.
-    connection.execute("SET disabled_optimizers = 'statistics_propagation'")
-    return connection
-
-
-def count_reasons(rejected: Sequence[Rejected]) -> dict[str, int]:
-    """How many of the records have each reason."""
-    counts: dict[str, int] = {}
-    for record in rejected:
-        for code in {reason.code for reason in record.reasons}:
-            counts[code] = counts.get(code, 0) + 1
-    return counts
-
-
-def utc_now() -> datetime:
-    """The present, aware, in UTC."""
-    return datetime.now(UTC)
-
-
-def _sum(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
-    return {key: a.get(key, 0) + b.get(key, 0) for key in [*a, *(k for k in b if k not in a)]}

@@ -106,3 +106,15 @@ class Counters:
 
 def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
+
+
+def measured(before: Counters, after: Counters) -> dict[str, float]:
+    """What a poller measured between two moments: metric name to value, for `metrics.emf`."""
+    return {
+        "RecordsIn": after.polled - before.polled,
+        "RecordsPut": after.accepted - before.accepted,
+        "RecordsRejected": after.rejected + after.refused - before.rejected - before.refused,
+        "PutRetries": after.put_retries - before.put_retries,
+        "PollFailures": sum(after.failed_polls.values()) - sum(before.failed_polls.values()),
+        "PollsSkipped": after.skipped_polls - before.skipped_polls,
+    }

@@ -29,7 +29,7 @@ from shopware_pipelines.quality.digest import row_digest_sql
 from shopware_pipelines.quality.fields import quote
 from shopware_pipelines.streaming.counters import Counters
 from shopware_pipelines.streaming.identity import SEQUENCE_DIGITS
-from shopware_pipelines.streaming.layout import Partition
+from shopware_pipelines.streaming.lake.layout import Partition
 from shopware_pipelines.trust.fetching import Fetched
 
 MEMORY_LIMIT_MB: Final = 512

@@ -23,10 +23,10 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from shopware_pipelines.errors import InfrastructureError, UnreadableInputError
 from shopware_pipelines.inventory import layout
 from shopware_pipelines.inventory.state import ERRORED, REJECTED, FileFate, RunSummary, load, read_summary
-from shopware_pipelines.quality.check import MAX_RECORD_BYTES
 from shopware_pipelines.quality.digest import row_digest_sql
 from shopware_pipelines.quality.fields import quote
-from shopware_pipelines.quality.framing import chunks
+from shopware_pipelines.quality.files.framing import chunks
+from shopware_pipelines.quality.outcome import MAX_RECORD_BYTES
 from shopware_pipelines.storage import Storage
 from shopware_pipelines.trust.places import InventoryPlaces
 from shopware_pipelines.trust.result import FileResult, InventoryResult

@@ -12,9 +12,9 @@ from shopware_pipelines.settings import AwsSettings, PlacesSettings
 from shopware_pipelines.storage import Storage
 from shopware_pipelines.storage.s3 import S3Storage
 from shopware_pipelines.streaming.calling import calling
-from shopware_pipelines.streaming.catalog import Catalog
 from shopware_pipelines.streaming.feed import Feed
-from shopware_pipelines.streaming.layout import Partition
+from shopware_pipelines.streaming.lake.catalog import Catalog
+from shopware_pipelines.streaming.lake.layout import Partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,6 @@ def queue_url(names: StreamNames, settings: AwsSettings) -> str:
 
 
 def _dead_letters(names: StreamNames, settings: AwsSettings) -> list[str]:
-    from shopware_pipelines.streaming.redrive import dead_letter_ids
+    from shopware_pipelines.streaming.landing.redrive import dead_letter_ids
 
     return dead_letter_ids(aws.sqs_client(settings), aws.kinesis_client(settings), queue_url(names, settings))

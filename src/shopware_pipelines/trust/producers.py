@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from shopware_pipelines.storage import Storage
-from shopware_pipelines.streaming import layout
 from shopware_pipelines.streaming.counters import Counters
 from shopware_pipelines.streaming.feed import Feed
 from shopware_pipelines.streaming.identity import is_producer_id
+from shopware_pipelines.streaming.lake import layout
 
 SILENT_AFTER: Final = timedelta(minutes=10)
 """An open producer that has not written its counters for so long is not at work any more."""

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from shopware_pipelines.storage import Stored
-from shopware_pipelines.streaming import layout
 from shopware_pipelines.streaming.counters import Counters
 from shopware_pipelines.streaming.feed import Feed
-from shopware_pipelines.streaming.layout import Partition
-from shopware_pipelines.streaming.manifest import Manifest, read_manifest
+from shopware_pipelines.streaming.lake import layout
+from shopware_pipelines.streaming.lake.layout import Partition
+from shopware_pipelines.streaming.lake.manifest import Manifest, read_manifest
 from shopware_pipelines.streaming.quarantine import LANDING, POLLER, STREAM, read_rejected
 from shopware_pipelines.trust import names, producers, visible
 from shopware_pipelines.trust.evidence import Evidence, Known

@@ -12,8 +12,8 @@ from typing import Final
 
 from shopware_pipelines.storage import Stored
 from shopware_pipelines.streaming.feed import Feed
-from shopware_pipelines.streaming.layout import Partition
-from shopware_pipelines.streaming.manifest import Manifest
+from shopware_pipelines.streaming.lake.layout import Partition
+from shopware_pipelines.streaming.lake.manifest import Manifest
 
 VISIBLE: Final = "visible"
 WAITING: Final = "waits for compaction"

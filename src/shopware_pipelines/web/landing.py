@@ -10,10 +10,10 @@ from shopware_pipelines import aws
 from shopware_pipelines.contracts import load
 from shopware_pipelines.settings import WebLandingSettings
 from shopware_pipelines.storage.s3 import S3Storage
-from shopware_pipelines.streaming.engine import Engine
 from shopware_pipelines.streaming.feed import WEB
-from shopware_pipelines.streaming.landing import Landing, handle
-from shopware_pipelines.streaming.notices import RejectionNotices
+from shopware_pipelines.streaming.landing.engine import Engine
+from shopware_pipelines.streaming.landing.landing import Landing, handle
+from shopware_pipelines.streaming.landing.notices import RejectionNotices
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001  # Lambda's signature

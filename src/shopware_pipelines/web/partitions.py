@@ -16,8 +16,8 @@ from aws_lambda_powertools import Logger
 from shopware_pipelines import aws
 from shopware_pipelines.settings import WebPartitionSettings
 from shopware_pipelines.streaming.feed import WEB
-from shopware_pipelines.streaming.layout import Partition
-from shopware_pipelines.streaming.partitions import PartitionRegistrar
+from shopware_pipelines.streaming.lake.layout import Partition
+from shopware_pipelines.streaming.lake.partitions import PartitionRegistrar
 
 logger = Logger(service="web_partitions")
 

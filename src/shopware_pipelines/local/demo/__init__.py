@@ -15,18 +15,19 @@ from typing import Final, Protocol
 from shopware_pipelines.errors import InfrastructureError
 from shopware_pipelines.interactions.alerts import NEGATIVE
 from shopware_pipelines.inventory.state import RunSummary
-from shopware_pipelines.local import source, stack
-from shopware_pipelines.local.audit import Audit, audit, open_table
+from shopware_pipelines.local import stack
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.demo import alerts, questions, streams
 from shopware_pipelines.local.demo.alerts import Alerting
+from shopware_pipelines.local.demo.audit import Audit, audit, open_table
 from shopware_pipelines.local.demo.inbox import Inbox, Message
 from shopware_pipelines.local.demo.inventory import Stock, Waves, current_stock
 from shopware_pipelines.local.demo.questions import Numbers
 from shopware_pipelines.local.demo.streams import Seen
 from shopware_pipelines.local.home import Home
 from shopware_pipelines.local.places import of_stack
-from shopware_pipelines.local.source import Source
+from shopware_pipelines.local.source_api import source
+from shopware_pipelines.local.source_api.source import Source
 from shopware_pipelines.storage.s3 import S3Storage
 from shopware_pipelines.streaming.feed import FEEDS
 from shopware_pipelines.trust.inventory import summaries

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from shopware_pipelines import contracts
 from shopware_pipelines.inventory.table import current_state_sql
-from shopware_pipelines.local import scenario
-from shopware_pipelines.local.audit import open_table
 from shopware_pipelines.local.clients import Clients
-from shopware_pipelines.local.scenario import DemoFile
+from shopware_pipelines.local.demo import scenario
+from shopware_pipelines.local.demo.audit import open_table
+from shopware_pipelines.local.demo.scenario import DemoFile
 from shopware_pipelines.storage.s3 import S3Storage
 from shopware_pipelines.trust.inventory import summaries
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from shopware_pipelines.errors import InfrastructureError
 from shopware_pipelines.local.clients import Clients
-from shopware_pipelines.local.source import Source
 from shopware_pipelines.local.source_api.journal import read
+from shopware_pipelines.local.source_api.source import Source
 from shopware_pipelines.storage.s3 import S3Storage
-from shopware_pipelines.streaming import layout
 from shopware_pipelines.streaming.counters import Counters
 from shopware_pipelines.streaming.feed import FEEDS, Feed
+from shopware_pipelines.streaming.lake import layout
 from shopware_pipelines.streaming.quarantine import read_rejected
 
 HOUR_SECONDS: Final = 3_600.0

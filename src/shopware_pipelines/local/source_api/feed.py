@@ -19,7 +19,7 @@ from shopware_pipelines.local.source_api.settings import Fault, FeedSettings, ch
 from shopware_pipelines.quality.sample import breaks
 from shopware_pipelines.settings import PollerSettings
 from shopware_pipelines.streaming.identity import producer_id, record_id
-from shopware_pipelines.streaming.put import MAX_RECORD_BYTES
+from shopware_pipelines.streaming.poller.put import MAX_RECORD_BYTES
 
 NOT_IN_A_LIST: Final = "malformed_json"
 """A record broken like this makes the whole body malformed; that is an answer's fault."""

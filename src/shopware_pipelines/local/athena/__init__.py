@@ -1,0 +1,1 @@
+"""What Athena does, in DuckDB, inside the emulator."""

@@ -1,0 +1,1 @@
+"""The emulator process (MiniStack, pinned), and what we change in it."""

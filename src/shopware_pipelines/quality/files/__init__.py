@@ -1,0 +1,1 @@
+"""Checking whole inputs, of any size, in bounded memory."""

@@ -1,0 +1,1 @@
+"""The scanner in C, and the memory it reads from."""

@@ -1,0 +1,1 @@
+"""Where landed records lie and how they are read: layout, partitions, view, compaction."""

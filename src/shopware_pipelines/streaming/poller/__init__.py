@@ -1,0 +1,1 @@
+"""API to Kinesis: records fetched, named, spooled, judged, sent. Read `poller` first, then `polling` and `sender`."""

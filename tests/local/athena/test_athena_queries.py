@@ -1,0 +1,354 @@
+"""Athena on this machine: what it reads, what it leaves alone, and that it means by SQL what Athena means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from shopware_pipelines.contracts import load
+from shopware_pipelines.local.athena.queries import Result, run
+from shopware_pipelines.local.athena.sql import SqlError
+from shopware_pipelines.quality.schema import glue_table
+from shopware_pipelines.streaming.lake.view import view_table_input
+
+CONTRACT = load("customer_interactions")
+DB = "shopware_db"
+
+
+class Folder:
+    """A catalog over a folder; remembers where it was asked for files."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.tables: dict[str, Mapping[str, Any]] = {}
+        self.registered: list[Mapping[str, Any]] = []
+        self.opened: list[str] = []
+
+    def table(self, database: str, name: str) -> Mapping[str, Any] | None:
+        return self.tables.get(f"{database}.{name}")
+
+    def partitions(self, database: str, name: str) -> Sequence[Mapping[str, Any]]:
+        return self.registered
+
+    def files(self, location: str) -> Sequence[Path]:
+        self.opened.append(location)
+        return sorted(Path(location).glob("*.parquet"))
+
+    def register(self, values: Sequence[int], location: Path) -> None:
+        self.registered.append({"Values": [str(v) for v in values], "StorageDescriptor": {"Location": f"{location}/"}})
+
+    def hour(self, hour: int, select: str, *, name: str = "a", folder: str = "", register: bool = True) -> Path:
+        """One file of one hour of 2026-01-31."""
+        location = self.root / (folder or f"hour={hour:02d}")
+        location.mkdir(exist_ok=True)
+        duckdb.execute(f"COPY ({select}) TO '{location / name}.parquet'")
+        if register:
+            self.register((2026, 1, 31, hour), location)
+        return location
+
+
+def row(number: int, rating: int | None = 3, text: str = "fine", hour: int = 9) -> str:
+    return (
+        f"SELECT {number}::INT AS customer_id, 'Feedback' AS interaction_type, "
+        f"TIMESTAMP_MS '2026-01-31 {hour:02d}:00:00.5' AS timestamp, 'web' AS channel, "
+        f"{rating if rating is not None else 'NULL'}::INT AS rating, '{text}' AS message_excerpt, "
+        f"'id-{number:03d}' AS record_id, TIMESTAMP_MS '2026-01-31 12:00:00' AS ingestion_time, "
+        f"NULL::VARCHAR AS extra_fields"
+    )
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Folder:
+    folder = Folder(tmp_path)
+    folder.tables[f"{DB}.crm_data"] = glue_table(CONTRACT, str(tmp_path))
+    folder.tables[f"{DB}.crm_data_unique"] = view_table_input(CONTRACT, DB, "crm_data")
+    return folder
+
+
+def ask(lake: Folder, sql: str, *parameters: str) -> list[list[str | None]]:
+    return run(sql, DB, lake, parameters).rows
+
+
+def value(lake: Folder, expression: str) -> str | None:
+    ((answer,),) = ask(lake, f"SELECT {expression}")
+    return answer
+
+
+# -- what is read -----------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_table_has_its_columns_and_no_rows(lake: Folder) -> None:
+    result = run("SELECT * FROM crm_data", DB, lake)
+
+    assert result == Result(
+        [
+            c["Name"]
+            for c in (*glue_table(CONTRACT)["StorageDescriptor"]["Columns"], *glue_table(CONTRACT)["PartitionKeys"])
+        ],
+        ["integer", "varchar", "timestamp", "varchar", "integer", "varchar", "varchar", "timestamp", "varchar"]
+        + ["integer"] * 4,
+        [],
+        0,
+    )
+    assert ask(lake, "SELECT count(*), sum(rating) FROM crm_data_unique") == [["0", None]]
+
+
+def test_only_registered_partitions_are_read(lake: Folder) -> None:
+    lake.hour(9, row(1))
+    lake.hour(10, row(2), register=False)
+
+    assert ask(lake, "SELECT customer_id FROM crm_data") == [["1"]]
+
+
+def test_partition_values_come_from_the_catalog_and_not_from_the_path(lake: Folder) -> None:
+    lake.hour(9, row(1), folder="year=1999")
+
+    assert ask(lake, "SELECT year, month, day, hour FROM crm_data") == [["2026", "1", "31", "9"]]
+    assert ask(lake, "SELECT count(*) FROM crm_data WHERE year = 1999") == [["0"]]
+
+
+def test_a_column_that_files_do_not_have_is_null(lake: Folder) -> None:
+    lake.hour(9, "SELECT 1::INT AS customer_id")
+    lake.hour(9, row(2), name="b", register=False)
+    lake.tables[f"{DB}.crm_data"] = json.loads(json.dumps(lake.tables[f"{DB}.crm_data"]))
+    lake.tables[f"{DB}.crm_data"]["StorageDescriptor"]["Columns"].append({"Name": "newer", "Type": "double"})
+
+    assert ask(lake, "SELECT customer_id, channel, newer FROM crm_data ORDER BY 1") == [
+        ["1", None, None],
+        ["2", "web", None],
+    ]
+
+
+def test_a_column_of_files_that_the_catalog_does_not_have_is_not_there(lake: Folder) -> None:
+    lake.hour(9, row(1) + ", 5 AS secret, 1977 AS year")
+
+    assert ask(lake, "SELECT year FROM crm_data") == [["2026"]]
+    with pytest.raises(duckdb.Error, match="secret"):
+        ask(lake, "SELECT secret FROM crm_data")
+
+
+def test_the_view_has_each_record_once(lake: Folder) -> None:
+    lake.hour(9, f"{row(1)} UNION ALL {row(2)}")
+    lake.hour(9, row(1), name="b", register=False)
+
+    assert ask(lake, "SELECT count(*) FROM crm_data") == [["3"]]
+    assert ask(lake, "SELECT customer_id FROM crm_data_unique ORDER BY 1") == [["1"], ["2"]]
+
+
+def test_bytes_are_those_of_the_files(lake: Folder) -> None:
+    files = [next(lake.hour(hour, row(hour)).glob("*")) for hour in (9, 10)]
+
+    assert run("SELECT * FROM crm_data WHERE hour = 9", DB, lake).bytes_scanned == files[0].stat().st_size
+
+
+# -- pruning ----------------------------------------------------------------------------------------------------------
+
+ALL = [8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("table", ["crm_data", "crm_data_unique", '"shopware_db"."crm_data_unique"'])
+@pytest.mark.parametrize(
+    ("where", "hours"),
+    [
+        ("hour = 9", [9]),
+        ("hour IN (9, 10) AND rating < 5", [9, 10]),
+        ("hour BETWEEN 9 AND 10", [9, 10]),
+        ("(hour = 9 OR hour = 11)", [9, 11]),
+        ("year = 2026 AND month = 1 AND day = 31 AND hour >= 10", [10, 11]),
+        ("year * 1000000 + month * 10000 + day * 100 + hour < 2026013109", [8]),
+        ("(year, month, day, hour) IN ((2026, 1, 31, 10))", [10]),
+        ("hour = 77", []),
+        ("rating = 3", ALL),
+        ("hour = 9 OR rating = 3", ALL),
+        ("hour = rating", ALL),
+        ("hour = (SELECT 9)", ALL),
+        ("1 = 1", ALL),
+    ],
+)
+def test_partitions_that_the_filter_excludes_are_not_opened(
+    lake: Folder, table: str, where: str, hours: list[int]
+) -> None:
+    for hour in ALL:
+        lake.hour(hour, row(hour))
+
+    ask(lake, f"SELECT count(*) FROM {table} AS t WHERE {where}")
+
+    assert [int(p.rstrip("/")[-2:]) for p in lake.opened] == hours
+
+
+@pytest.mark.parametrize(
+    ("sql", "hours"),
+    [
+        ("SELECT 1 FROM crm_data a JOIN crm_data_unique b ON a.record_id = b.record_id WHERE b.hour = 9", [*ALL, 9]),
+        ("SELECT 1 FROM crm_data a JOIN crm_data b ON a.hour = b.hour WHERE hour = 9", None),
+        (
+            "SELECT 1 FROM crm_data a LEFT JOIN crm_data b ON a.day = b.day WHERE a.hour = 9 AND b.hour IS NULL",
+            [9, *ALL],
+        ),
+        ("SELECT 1 FROM crm_data a FULL JOIN crm_data b ON a.day = b.day WHERE a.hour = 9", [*ALL, *ALL]),
+        ("SELECT 1 FROM (SELECT * FROM crm_data LIMIT 1) WHERE hour = 9", ALL),
+        ("SELECT 1 FROM (SELECT max(hour) AS hour FROM crm_data) WHERE hour = 9", ALL),
+        ("SELECT 1 FROM (SELECT hour AS h FROM crm_data) WHERE h = 9", [9]),
+        ("SELECT 1 FROM (SELECT day AS hour FROM crm_data) WHERE hour = 9", []),
+        ("SELECT 1 FROM (SELECT hour + 1 AS hour FROM crm_data) WHERE hour = 9", ALL),
+        ("SELECT 1 FROM (SELECT *, row_number() OVER (ORDER BY record_id) n FROM crm_data) WHERE hour = 9", ALL),
+        ("WITH t AS (SELECT * FROM crm_data_unique WHERE hour = 9) SELECT count(*) FROM t", [9]),
+        ("WITH t AS (SELECT * FROM crm_data_unique) SELECT count(*) FROM t WHERE hour = 9", ALL),
+        ("SELECT hour FROM crm_data WHERE hour = 9 UNION ALL SELECT hour FROM crm_data WHERE hour = 10", [9, 10]),
+    ],
+)
+def test_pruning_never_changes_a_result(lake: Folder, sql: str, hours: list[int] | None) -> None:
+    for hour in ALL:
+        lake.hour(hour, row(hour))
+    with duckdb.connect() as plain:
+        plain.execute("SET integer_division = true")
+        branches = " UNION ALL ".join(
+            f"SELECT *, 2026 AS year, 1 AS month, 31 AS day, {hour} AS hour FROM ({row(hour)})" for hour in ALL
+        )
+        plain.execute(f"CREATE TABLE crm_data AS {branches}; CREATE VIEW crm_data_unique AS FROM crm_data")
+        try:
+            wanted: Any = sorted(plain.execute(sql).fetchall())
+        except duckdb.BinderException:  # ambiguous
+            assert hours is None
+            with pytest.raises(duckdb.BinderException):
+                ask(lake, sql)
+            return
+
+    found = sorted(tuple(int(str(v)) for v in r) for r in ask(lake, sql))
+
+    assert found == wanted
+    assert sorted(int(p.rstrip("/")[-2:]) for p in lake.opened) == sorted(hours or [])
+
+
+# -- meaning ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "answer"),
+    [
+        ("5 / 2", "2"),
+        ("-5 / 2", "-2"),
+        ("5.0e0 / 2", "2.5"),
+        ("count(*) / 2 FROM (VALUES 1, 2, 3) AS t(x)", "1"),
+        ("date_diff('second', timestamp '2026-01-01 00:00:00.900', timestamp '2026-01-01 00:00:01.100')", "0"),
+        ("date_diff('hour', timestamp '2026-01-01 00:59:00', timestamp '2026-01-01 02:00:00')", "1"),
+        ("format('%s-%d', 'a', 1)", "a-1"),
+        ("approx_distinct(x) FROM (VALUES 1, 2, 2) AS t(x)", "2"),
+        ("count_if(x > 1) FROM (VALUES 1, 2, 2) AS t(x)", "2"),
+        ("count_if(x > 1) FROM (VALUES CAST(NULL AS integer)) AS t(x)", "0"),
+        ("count_if(x > 1) FROM (VALUES 1) AS t(x) WHERE x > 7", "0"),
+        ("count_if(x > 1) OVER () FROM (VALUES CAST(NULL AS integer)) AS t(x)", "0"),
+        ("date_trunc('hour', timestamp '2026-01-31 09:59:59')", "2026-01-31 09:00:00.000"),
+        ("date_add('hour', -1, timestamp '2026-01-31 00:30:00')", "2026-01-30 23:30:00.000"),
+        ("date_format(timestamp '2026-01-31 09:05:00', '%Y-%m-%d')", "2026-01-31"),
+        ("json_extract_scalar('{\"a\": 7}', '$.a')", "7"),
+        ("coalesce(try_cast('x' AS integer), -1)", "-1"),
+        ("max_by(x, y) FROM (VALUES (1, 2), (3, 1)) AS t(x, y)", "1"),
+        ("array_agg(x ORDER BY x) FROM (VALUES 2, 1) AS t(x)", "[1, 2]"),
+        ("map_agg(x, y) FROM (VALUES ('a', 1)) AS t(x, y)", "{a=1}"),
+        ("1 = 1", "true"),
+        ("1e0", "1.0"),
+        ("1.5e10", "1.5E10"),
+        ("1e-5", "1.0E-5"),
+        ("CAST(1.25 AS decimal(5, 2))", "1.25"),
+        ("date '2026-01-31'", "2026-01-31"),
+        ("NULL", None),
+        ("'it''s'", "it's"),
+        ("year(timestamp '2026-01-31 00:00:00')", "2026"),
+    ],
+)
+def test_expressions_mean_what_they_mean_on_athena(lake: Folder, expression: str, answer: str | None) -> None:
+    assert value(lake, expression) == answer
+
+
+def test_division_by_zero_fails(lake: Folder) -> None:
+    with pytest.raises(duckdb.Error, match="Division by zero"):
+        value(lake, "1 / (1 - 1)")
+
+
+def test_columns_without_a_name_are_numbered(lake: Folder) -> None:
+    assert run("SELECT 1, 2 AS b, count(*)", DB, lake).columns == ["_col0", "b", "_col2"]
+
+
+def test_types_are_athenas(lake: Folder) -> None:
+    result = run("SELECT count(*), sum(1), 1e0, true, date '2026-01-01', sum(CAST(1 AS bigint)), 'a'", DB, lake)
+
+    assert result.types == ["bigint", "bigint", "double", "boolean", "date", "bigint", "varchar"]
+
+
+def test_parameters_are_values_whatever_they_hold(lake: Folder) -> None:
+    lake.hour(9, row(1, text="x OR 1=1 --"))
+
+    def found(text: str) -> Any:
+        literal = "'" + text.replace("'", "''") + "'"
+        return ask(lake, "SELECT count(*) FROM crm_data WHERE message_excerpt = ? AND hour = ?", literal, "9")
+
+    assert found("x OR 1=1 --") == [["1"]]
+    assert found("' OR 1=1 --") == [["0"]]
+    assert found("?") == [["0"]]
+    assert value(lake, "'?'") == "?"
+
+
+@pytest.mark.parametrize(
+    "parameters", [(), ("1", "2"), ("hour",), ("1) OR (1 = 1",), ("(SELECT 1)",), ("",), ("1; 2",)]
+)
+def test_a_parameter_that_is_no_literal_is_refused(lake: Folder, parameters: tuple[str, ...]) -> None:
+    with pytest.raises(SqlError):
+        ask(lake, "SELECT count(*) FROM crm_data WHERE hour = ?", *parameters)
+
+
+# -- what it must not do ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('/etc/hostname')",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM '/etc/hostname'",
+        'SELECT * FROM "/etc/hostname"',
+        "COPY (SELECT 1) TO '/tmp/athena-should-not-write.csv'",
+        "ATTACH '/tmp/athena-should-not-write.db'",
+        "SET enable_external_access = true",
+        "INSTALL httpfs",
+        "DROP TABLE crm_data",
+        "INSERT INTO crm_data VALUES (1)",
+        "SELECT 1; SELECT 2",
+        "SELECT getvariable('paths_of_scan_0') FROM duckdb_settings()",
+        "PRAGMA database_list",
+        "",
+    ],
+)
+def test_nothing_but_the_tables_can_be_reached(lake: Folder, sql: str) -> None:
+    with pytest.raises((SqlError, duckdb.Error)):
+        ask(lake, sql)
+
+    assert not list(Path("/tmp").glob("athena-should-not-write*"))
+
+
+def test_a_view_cannot_reach_beyond_the_tables_either(lake: Folder) -> None:
+    secret = lake.root / "secret.parquet"
+    duckdb.execute(f"COPY (SELECT 42 AS answer) TO '{secret}'")
+    lake.tables[f"{DB}.bad"] = view_table_input(CONTRACT, DB, "crm_data") | {"ViewOriginalText": "SELECT 1"}
+
+    with pytest.raises(SqlError, match="is not one of Athena's"):
+        ask(lake, "SELECT * FROM bad")
+    with pytest.raises(SqlError, match="TABLE_NOT_FOUND"):
+        ask(lake, f'SELECT * FROM "{secret}"')
+
+
+def test_a_table_that_is_not_there_is_named(lake: Folder) -> None:
+    with pytest.raises(SqlError, match=r"TABLE_NOT_FOUND: Table 'awsdatacatalog\.shopware_db\.nothing' does not exist"):
+        ask(lake, "SELECT * FROM nothing")
+
+
+def test_a_recursive_view_ends(lake: Folder) -> None:
+    lake.tables[f"{DB}.crm_data"] = view_table_input(CONTRACT, DB, "crm_data")
+
+    with pytest.raises(SqlError, match="recursive"):
+        ask(lake, "SELECT * FROM crm_data")
