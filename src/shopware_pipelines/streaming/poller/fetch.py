@@ -10,7 +10,8 @@ import contextlib
 import random
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,16 +32,19 @@ BACKOFF_CAP_SECONDS: Final = 5.0
 RETRY_AFTER_CAP_SECONDS: Final = 300.0
 """What a source asks for beyond this is not granted."""
 REDIRECTS: Final = 3
+NO_BODY: Final = (204, 205)
+"""Nothing follows their head (RFC 9110)."""
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer of the source; 0 bytes when it said that there is nothing (204)."""
+    """An answer of the source; 0 bytes when it said that there is nothing (204, 205)."""
 
     body: bytes
     gap: GapReason | None = None
-    """Set when an earlier attempt of the same poll may have had an answer of its own that was lost."""
+    """Set when an earlier attempt of the same poll may have had an answer of its own that was lost, or when the source
+    says that this is only a part (206)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,23 @@ class _Progress:
 
 
 class Fetcher:
-    """One source and one connection to it. `poll` is for one thread; `cancel` for any."""
+    """One source and one connection to it. `poll` is for one thread; `cancel` for any.
 
-    def __init__(self, url: str, limits: Limits) -> None:
+    `deadline` is `asyncio.timeout` or what stands for it, `sleep` waits between attempts: tests have their own.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        limits: Limits,
+        *,
+        deadline: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.url = checked_url(url)
         self.limits = limits
+        self._deadline = deadline
+        self._sleep = sleep
         self._runner = asyncio.Runner()
         self._client: httpx.AsyncClient | None = None
         self._under_way: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
@@ -132,15 +148,17 @@ class Fetcher:
             stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_before_delay(2 * self.limits.total_seconds),
             wait=_wait,
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, _Failed) and error.again),
+            sleep=self._sleep,
             reraise=True,
         )
         try:
             async for attempt in retrying:
                 with attempt:
                     try:
-                        return Answer(await self._request(request_id), gap)
+                        answer = await self._request(request_id)
+                        return Answer(answer.body, _worse(gap, answer.gap))
                     except _Failed as failed:
-                        gap = BROKEN if BROKEN in (gap, failed.gap) else failed.gap or gap
+                        gap = _worse(gap, failed.gap)
                         raise
         except _Failed as failed:
             return Failure(failed.reason, gap, failed.wait_seconds or 0.0)
@@ -148,11 +166,11 @@ class Fetcher:
             self._under_way = None
         raise AssertionError("tenacity gives up by raising")
 
-    async def _request(self, request_id: str) -> bytes:
+    async def _request(self, request_id: str) -> Answer:
         """One attempt. Raises _Failed."""
         progress = _Progress()
         try:
-            async with asyncio.timeout(self.limits.total_seconds):
+            async with self._deadline(self.limits.total_seconds):
                 return await self._follow(request_id, progress)
         except (TimeoutError, httpx.TimeoutException) as error:
             raise _Failed("timeout" if progress.sent else "connection", progress.gap, again=True) from error
@@ -161,7 +179,7 @@ class Fetcher:
         except httpx.TransportError as error:
             raise _Failed("broken" if progress.answered else "connection", progress.gap, again=True) from error
 
-    async def _follow(self, request_id: str, progress: _Progress) -> bytes:
+    async def _follow(self, request_id: str, progress: _Progress) -> Answer:
         client = self._client = self._client or _client(self.url, self.limits)
         request = client.build_request(
             "GET", self.url, headers={"X-Request-Id": request_id}, extensions={"trace": progress.trace}
@@ -171,7 +189,7 @@ class Fetcher:
             try:
                 redirected = response.next_request
                 if redirected is None:
-                    return await _body(response, self.limits.max_bytes, progress)
+                    return await _answer(response, self.limits.max_bytes, progress)
             finally:
                 await response.aclose()
             if not _same_place(request.url, redirected.url):
@@ -214,7 +232,7 @@ def retry_after_seconds(header: str, now: datetime) -> float | None:
 
 def _client(url: str, limits: Limits) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        timeout=httpx.Timeout(limits.total_seconds, connect=min(CONNECT_SECONDS, limits.total_seconds)),
+        timeout=httpx.Timeout(None, connect=min(CONNECT_SECONDS, limits.total_seconds)),  # the deadline covers the rest
         limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
         follow_redirects=False,
         trust_env=httpx.URL(url).host not in LOOPBACK,  # what is on this machine needs no proxy
@@ -226,16 +244,22 @@ def _client(url: str, limits: Limits) -> httpx.AsyncClient:
     )
 
 
-async def _body(response: httpx.Response, max_bytes: int, progress: _Progress) -> bytes:
-    """The decoded body of a good answer. Raises _Failed for any other, and httpx's errors."""
+async def _answer(response: httpx.Response, max_bytes: int, progress: _Progress) -> Answer:
+    """What a source says that has understood the request (2xx). Raises _Failed for any other, and httpx's errors."""
     status = response.status_code
-    if status == httpx.codes.NO_CONTENT:
-        return b""
-    if status != httpx.codes.OK:
+    if status in NO_BODY:
+        return Answer(b"")
+    if not response.is_success:
         asked = retry_after_seconds(response.headers.get("Retry-After", ""), datetime.now(UTC))
         again = status in (408, 429) or status >= 500
         raise _Failed(f"http_{status}", again=again and (asked or 0.0) <= BACKOFF_CAP_SECONDS, wait_seconds=asked)
     progress.answered = True
+    body = await _body(response, max_bytes)
+    return Answer(body, BROKEN if status == httpx.codes.PARTIAL_CONTENT else None)
+
+
+async def _body(response: httpx.Response, max_bytes: int) -> bytes:
+    """The decoded body. Raises _Failed, and httpx's errors."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
         raise _Failed("encoding", BROKEN)
@@ -259,6 +283,11 @@ async def _body(response: httpx.Response, max_bytes: int, progress: _Progress) -
     if not body:
         raise _Failed("empty", again=True)
     return bytes(body)
+
+
+def _worse(a: GapReason | None, b: GapReason | None) -> GapReason | None:
+    """Of what two attempts may have cost, what is declared."""
+    return BROKEN if BROKEN in (a, b) else b or a
 
 
 def _same_place(old: httpx.URL, new: httpx.URL) -> bool:
