@@ -23,7 +23,6 @@ from shopware_pipelines.quality.reasons import MEANING
 if TYPE_CHECKING:
     from shopware_pipelines.contracts.model import Contract
     from shopware_pipelines.quality.check import Checker
-    from shopware_pipelines.quality.files.stream import check_file
     from shopware_pipelines.quality.outcome import Counts
 
 STDIN: Final = "-"
@@ -135,6 +134,7 @@ def _is_rejected(path: Path) -> bool:
 
 def _check_one(checker: Checker, name: str, source: BinaryIO | Path, outputs: _Drafts, moment: datetime) -> Counts:
     from shopware_pipelines.quality.files.outputs import RecordContext
+    from shopware_pipelines.quality.files.stream import check_file
 
     total = source.stat().st_size if isinstance(source, Path) else None
     try:

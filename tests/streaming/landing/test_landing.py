@@ -367,7 +367,7 @@ def test_people_are_told_once_in_a_while_with_the_sums(engines: dict[str, Engine
 
 
 @pytest.mark.parametrize(
-    "module", ["web.landing", "interactions.landing", "web.partitions", "streaming.compaction_handler"]
+    "module", ["web.landing", "interactions.landing", "web.partitions", "streaming.lake.compaction_handler"]
 )
 def test_a_function_starts_without_what_it_does_not_need(module: str) -> None:
     heavy = ("pyarrow", "pandas", "numpy", "rich", "typer", "deltalake")
