@@ -9,6 +9,8 @@ from pathlib import Path
 
 from inventory_world import run, stock, write
 
+from places import REPOSITORY
+
 
 def test_kill_everywhere(tmp_path: Path) -> None:
     """Wherever a run is killed: started again it gives the same table, the same counts, and every file is
@@ -20,7 +22,7 @@ def test_kill_everywhere(tmp_path: Path) -> None:
         write(tmp_path / "b.jsonl", ["not", "one", "record"]),
         write(tmp_path / "c.jsonl", [stock(3), stock(5), stock(6, at=1_700_000_000)]),
     ]
-    driver = Path(__file__).with_name("kill_driver.py")
+    driver = REPOSITORY / "tests" / "worlds" / "kill_driver.py"
     command = [sys.executable, str(driver), str(seed), str(tmp_path), *files]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

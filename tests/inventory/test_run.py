@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,17 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inventory_world import DAY, REAL_FILE, files_under, rejected_lines, rows, run, stock, write
+from inventory_world import (
+    DAY,
+    REAL_FILE,
+    files_under,
+    killed_after_its_commit,
+    rejected_lines,
+    rows,
+    run,
+    stock,
+    write,
+)
 
 from shopware_pipelines import contracts
 from shopware_pipelines.errors import InfrastructureError, UsageError
@@ -282,12 +293,6 @@ def test_another_delta_table(tmp_path: Path) -> None:
         run(tmp_path / "lake", [write(tmp_path / "a", [stock(1)])])
 
 
-def test_lake_path_with_pattern_characters(tmp_path: Path) -> None:
-    """A folder named like a glob pattern is just a folder."""
-    lake = tmp_path / "stock [1] * and ?"
-    assert run(lake, [write(tmp_path / "a", [stock(1)])]).totals["landed"] == 1
-
-
 @pytest.mark.parametrize(("file", "message"), [("absent", "there is no file"), (".", "is a folder")])
 def test_wrong_files(tmp_path: Path, file: str, message: str) -> None:
     """Files that cannot be read are a user's mistake."""
@@ -313,23 +318,36 @@ def test_failure_after_the_commit_keeps_the_counts(tmp_path: Path, monkeypatch: 
     """A run that fails after its commit and another run that follows it do not change what the retry
     counts."""
     lake, a = tmp_path / "lake", write(tmp_path / "a", [stock(1), stock(1, 9), stock(2)])
-    put = LocalStorage.put_bytes
-
-    def broken(self: LocalStorage, key: str, data: bytes) -> None:
-        if key.endswith("landed.json"):
-            raise InfrastructureError("the network is down")
-        put(self, key, data)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(LocalStorage, "put_bytes", broken)
-        with pytest.raises(InfrastructureError, match="network"):
-            run(lake, [a])
+    killed_after_its_commit(lake, a, monkeypatch)
     between = run(lake, [write(tmp_path / "b", [stock(3), stock(2)])])
     retried = run(lake, [a])
 
     assert (between.totals["landed"], between.totals["repeated"]) == (1, 1)
     assert tuple(retried.totals[name] for name in ("landed", "repeated", "conflicts")) == (2, 0, 1)
     assert [row[0] for row in rows(lake)] == [1, 2, 3]
+
+
+def test_a_checkpoint_keeps_what_a_retry_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was killed after its commit finds it again in a checkpoint, and adds nothing."""
+    lake, a = tmp_path / "lake", write(tmp_path / "a", [stock(1), stock(2)])
+    killed_after_its_commit(lake, a, monkeypatch)
+    DeltaTable(str(lake / layout.TABLE)).create_checkpoint()
+
+    retried = run(lake, [a])
+
+    assert tuple(retried.totals[name] for name in ("landed", "repeated")) == (2, 0)
+    assert [row[0] for row in rows(lake)] == [1, 2]
+
+
+def test_a_transaction_has_its_time(tmp_path: Path) -> None:
+    """In milliseconds: without it Spark ignores the transaction, and its checkpoints leave it out."""
+    before = time.time_ns() // 1_000_000
+    run(tmp_path / "lake", [write(tmp_path / "a", [stock(1)])])
+    logs = sorted((tmp_path / "lake" / layout.TABLE / "_delta_log").glob("*.json"))
+    actions = [json.loads(line) for log in logs for line in log.read_text(encoding="utf-8").splitlines()]
+    (transaction,) = [action["txn"] for action in actions if "txn" in action]
+
+    assert before <= transaction["lastUpdated"] <= time.time_ns() // 1_000_000
 
 
 def test_full_disk_is_said_before_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from deltalake import DeltaTable
 
+from shopware_pipelines.errors import InfrastructureError
 from shopware_pipelines.inventory import layout
 from shopware_pipelines.inventory.run import load_files, open_lake
 from shopware_pipelines.inventory.state import OnConflict, RunSummary
+from shopware_pipelines.storage import LocalStorage
 
 REAL_FILE = Path(__file__).parents[2] / ".." / "shared" / "data" / "inventory_real_2000.jsonl"
 DAY = 1_769_817_600
@@ -58,3 +61,18 @@ def rejected_lines(lake: Path, name: str) -> list[dict[str, Any]]:
     """The documents in all files of that name in the rejected zone."""
     found = sorted((lake / layout.REJECTED).rglob(name))
     return [json.loads(line) for path in found for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def killed_after_its_commit(lake: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose rows are in the table and that could not write down that they are."""
+    put = LocalStorage.put_bytes
+
+    def broken(self: LocalStorage, key: str, data: bytes) -> None:
+        if key.endswith("landed.json"):
+            raise InfrastructureError("the network is down")
+        put(self, key, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStorage, "put_bytes", broken)
+        with pytest.raises(InfrastructureError, match="network"):
+            run(lake, [file])

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
-from urllib.parse import urlsplit
 
 from shopware_pipelines import aws, contracts
 from shopware_pipelines.errors import InfrastructureError, UsageError
 from shopware_pipelines.inventory import layout, transform, validate
+from shopware_pipelines.inventory.address import input_path, lake_folder, lake_prefix, s3_parts
 from shopware_pipelines.inventory.job import Job, Progress, run_steps, silent
 from shopware_pipelines.inventory.state import (
     InputFile,
@@ -58,24 +58,19 @@ class Lake:
 
 
 def open_lake(url: str, endpoint_url: str = "") -> Lake:
-    """A lake in a folder (created if need be) or at `s3://bucket/prefix`. Raises UsageError where that cannot
-    be."""
+    """A lake in a folder (created when the first run begins) or at `s3://bucket/prefix`. Raises UsageError where that
+    cannot be."""
     settings = AwsSettings.read()
     if endpoint_url:
         settings = replace(settings, endpoint_url=endpoint_url)
     if "://" in url:
-        bucket, prefix = _s3_parts(url)
+        bucket, prefix = lake_prefix(url)
         client = aws.s3_client(settings)
-        prefix = prefix.rstrip("/") + "/" if prefix else ""
         project = S3Storage(client, bucket, prefix)
         archive = S3Storage(client, bucket, f"{prefix}archive/")
         table_url = project.url(layout.TABLE)
         return Lake(project, archive, table_url, aws_settings=settings, table_options=aws.delta_options(settings))
-    root = Path(url).expanduser().absolute()
-    if root.exists() and not root.is_dir():
-        raise UsageError(f"--lake {url}: that is a file; name a folder or an s3:// URL")
-    with explained(root, "write"):
-        (root / WORK).mkdir(parents=True, exist_ok=True)
+    root = lake_folder(url)
     return Lake(
         LocalStorage(root),
         LocalStorage(root / "archive"),
@@ -93,8 +88,9 @@ def load_files(
     Raises UsageError for files that cannot be read or are named twice, InfrastructureError when something
     failed that may work next time; the same call then goes on where this one ended.
     """
+    sources = [_source(file, lake) for file in files]  # a mistake among them leaves nothing behind
     with _workspace(lake) as work:
-        manifest = receive(files, lake, work, on_conflict, progress)
+        manifest = receive(sources, lake, work, on_conflict, progress)
         job = Job(
             manifest=manifest,
             contract=contracts.load("inventory"),
@@ -114,11 +110,10 @@ def load_files(
 
 
 def receive(
-    files: Sequence[str], lake: Lake, work: Path, on_conflict: OnConflict, progress: Progress = silent
+    sources: Sequence[_Source], lake: Lake, work: Path, on_conflict: OnConflict, progress: Progress = silent
 ) -> Manifest:
     """Copy the files into the raw zone and create the run over them, or find the one that was not
     finished."""
-    sources = [_source(file, lake) for file in files]
     received: dict[str, InputFile] = {}
     for source in sources:
         file = _receive_one(source, lake.project, work, progress)
@@ -140,13 +135,13 @@ class _Source:
 
 def _source(file: str, lake: Lake) -> _Source:
     if file.startswith("s3://"):
-        bucket, key = _s3_parts(file)
+        bucket, key = s3_parts(file)
         storage = S3Storage(aws.s3_client(lake.aws_settings), bucket)
         found = storage.head(key)
         if found is None:
             raise UsageError(f"there is no object {file}")
         return _Source(file, found.size_bytes, lambda: storage.open(key))
-    path = Path(file).expanduser()
+    path = input_path(file)
     if not path.exists():
         raise UsageError(f"there is no file {file}")
     if path.is_dir():
@@ -171,13 +166,6 @@ def _receive_one(source: _Source, project: Storage, work: Path, progress: Progre
     if project.head(raw) is None:
         project.put_file(raw, copy)
     return InputFile(file_id, name, source.url, done, next_load(project, file_id))
-
-
-def _s3_parts(url: str) -> tuple[str, str]:
-    parts = urlsplit(url, allow_fragments=False)
-    if parts.scheme != "s3" or not parts.netloc:
-        raise UsageError(f"{url}: expected s3://bucket/key")
-    return parts.netloc, url.removeprefix(f"s3://{parts.netloc}").lstrip("/")
 
 
 @contextmanager

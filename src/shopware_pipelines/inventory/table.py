@@ -126,7 +126,7 @@ class HistoryTable:
         properties = CommitProperties(
             custom_metadata={"run_id": manifest.run_id, "on_conflict": manifest.on_conflict},
             max_commit_retries=0,
-            app_transactions=[Transaction(manifest.run_id, basis + 1)],
+            app_transactions=[Transaction(manifest.run_id, basis + 1, _now_ms())],
         )
         writer = WriterProperties(compression="SNAPPY")
         rows = classified.to_write(self.schema)
@@ -234,6 +234,12 @@ def current_state_sql(contract: Contract, table: str) -> str:
         f"row_number() OVER (PARTITION BY {entity} ORDER BY {moment} DESC) AS recency FROM {table}) "
         f"AS history_by_recency WHERE recency = 1"
     )
+
+
+def _now_ms() -> int:
+    """Epoch milliseconds. Without a transaction's time, a table that lets transactions expire has none of it: Spark
+    ignores it, and its checkpoints leave it out (Delta protocol, "Transaction Identifiers")."""
+    return time.time_ns() // 1_000_000
 
 
 def _delta_fields(schema: pa.Schema) -> Sequence[Any]:

@@ -168,10 +168,10 @@ class LocalStorage:
                 yield found
 
     def _path(self, key: str) -> Path:
-        path = self.root / key
-        if ".." in path.parts or Path(key).is_absolute():
+        relative = Path(key)  # the root is the user's and may have any shape
+        if ".." in relative.parts or relative.is_absolute():
             raise ValueError(f"a key must stay below the lake: {key!r}")
-        return path
+        return self.root / relative
 
     @contextmanager
     def replacing(self, key: str) -> Iterator[Path]:
