@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 UV_VERSION := 0.13.9
 DATACONTRACT_VERSION := 1.2.8
+DELTA_VERSION := 3.3.2
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { command -v $$p; break; }; done)
 UV := .uv/bin/uv
@@ -19,6 +20,9 @@ demo: .venv/.local ## start the local stack, run all three pipelines on it, repo
 
 test: .venv/.dev ## all tests that need nothing but this machine
 	$(RUN)pytest -n 2 --dist loadgroup
+
+test-spark: .spark/.ready ## what Spark does to the inventory table: real Spark and Delta; needs Java 17 and Maven
+	.spark/venv/bin/python -m pytest -p no:randomly tests/inventory/test_spark.py
 
 lint: .venv/.dev ## style, templates, workflows
 	$(RUN)ruff check
@@ -56,7 +60,7 @@ docs: .venv/.dev ## write the generated pages again
 	$(RUN)python -m tests.cli_page > docs/cli.md
 
 clean: ## remove what the targets made
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/data src/shopware_pipelines/quality/scan/_scan.so
+	rm -rf .venv .uv .spark .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/data src/shopware_pipelines/quality/scan/_scan.so
 
 .uv/bin/uv:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3"; exit 2; }
@@ -71,4 +75,13 @@ clean: ## remove what the targets made
 	$(UV) sync --quiet --locked --inexact --python $(PYTHON) --extra local --extra dev
 	@touch $@ .venv/.local
 
-.PHONY: help setup demo test lint contracts types audit fuzz laws soak bench docs clean
+# The versions of AWS Glue 5.1; the jars without what they depend on, which Spark has.
+.spark/.ready: .uv/bin/uv uv.lock pyproject.toml
+	@command -v java > /dev/null || { echo "error: no Java found; install one of version 17 (Debian: openjdk-17-jre-headless)"; exit 2; }
+	@command -v mvn > /dev/null || { echo "error: no Maven found; install it (Debian: maven)"; exit 2; }
+	UV_PROJECT_ENVIRONMENT=.spark/venv $(UV) sync --quiet --locked --python $(PYTHON) --extra local --extra dev --extra spark
+	for jar in delta-spark_2.12 delta-storage; do \
+	  mvn --batch-mode --quiet dependency:copy -Dartifact=io.delta:$$jar:$(DELTA_VERSION) -DoutputDirectory=.spark/jars || exit 1; done
+	@touch $@
+
+.PHONY: help setup demo test test-spark lint contracts types audit fuzz laws soak bench docs clean
