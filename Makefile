@@ -75,11 +75,11 @@ clean: ## remove what the targets made
 	$(UV) sync --quiet --locked --inexact --python $(PYTHON) --extra local --extra dev
 	@touch $@ .venv/.local
 
-# The versions of AWS Glue 5.1; the jars without what they depend on, which Spark has.
+# The versions of AWS Glue 5.1, Python included; the jars without what they depend on, which Spark has.
 .spark/.ready: .uv/bin/uv uv.lock pyproject.toml
 	@command -v java > /dev/null || { echo "error: no Java found; install one of version 17 (Debian: openjdk-17-jre-headless)"; exit 2; }
 	@command -v mvn > /dev/null || { echo "error: no Maven found; install it (Debian: maven)"; exit 2; }
-	UV_PROJECT_ENVIRONMENT=.spark/venv $(UV) sync --quiet --locked --python $(PYTHON) --extra local --extra dev --extra spark
+	UV_PROJECT_ENVIRONMENT=.spark/venv $(UV) sync --quiet --locked --python 3.11 --extra local --extra dev --extra spark
 	for jar in delta-spark_2.12 delta-storage; do \
 	  mvn --batch-mode --quiet dependency:copy -Dartifact=io.delta:$$jar:$(DELTA_VERSION) -DoutputDirectory=.spark/jars || exit 1; done
 	@touch $@
