@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlglot
+from sqlglot import exp
 
-from shopware_pipelines.contracts import load, names
+from seeds import SEED
+from shopware_pipelines.contracts import Contract, Field, load, names
 from shopware_pipelines.quality.check import Checker
 from shopware_pipelines.quality.files.outputs import RecordContext
 from shopware_pipelines.quality.files.stream import check_file
@@ -51,12 +55,12 @@ def test_ddl_of_the_specification() -> None:
     ddl = athena_ddl(load("customer_interactions"))
 
     for line in (
-        "CREATE EXTERNAL TABLE IF NOT EXISTS shopware_db.crm_data (",
-        "  customer_id INT",
-        "  interaction_type STRING",
+        "CREATE EXTERNAL TABLE IF NOT EXISTS `shopware_db`.`crm_data` (",
+        "  `customer_id` INT",
+        "  `interaction_type` STRING",
         "  `timestamp` TIMESTAMP",
-        "  rating INT",
-        "  ingestion_time TIMESTAMP",
+        "  `rating` INT",
+        "  `ingestion_time` TIMESTAMP",
         "  `hour` INT",
         "STORED AS PARQUET",
         "LOCATION 's3://crm-api-data-2025/processed/'",
@@ -67,9 +71,45 @@ def test_ddl_of_the_specification() -> None:
 
 def test_delta_ddl_leaves_columns_to_the_log() -> None:
     assert athena_ddl(load("inventory"), "s3://elsewhere/t/") == (
-        "CREATE EXTERNAL TABLE IF NOT EXISTS shopware_db.inventory_history\n"
+        "CREATE EXTERNAL TABLE IF NOT EXISTS `shopware_db`.`inventory_history`\n"
         "LOCATION 's3://elsewhere/t/'\nTBLPROPERTIES ('table_type' = 'DELTA');\n"
     )
+
+
+NAMES = (
+    (
+        "end values row select table from where order group by date timestamp partition user default position do of "
+        "sku _x9 n array map struct"
+    )
+    .replace("_x9", "x_9")
+    .split()
+)
+"""Names that a contract may have: SQL's own words, and words that are none."""
+TYPES = {"STRING": "string", "INT": "integer", "BIGINT": "integer", "DOUBLE": "number", "DATE": "date"}
+
+
+@pytest.mark.parametrize("case", range(10))
+def test_ddl_is_valid_whatever_the_names_are(case: int) -> None:
+    """sqlglot reads Athena's DDL as Athena does, and finds every column where it belongs."""
+    draw = random.Random(f"{SEED}:{case}")
+    chosen = draw.sample(NAMES, draw.randint(1, len(NAMES)))
+    texts = ["", "It's.", "two\nlines", "a \\ b", 'quoted `x` and "y"; --', "long " * 99]
+    fields = tuple(
+        Field(name, name, TYPES[kind], kind, description=draw.choice(texts))  # type: ignore[arg-type]  # drawn from TYPES
+        for name, kind in zip(chosen, draw.choices(list(TYPES), k=len(chosen)), strict=True)
+    )
+    partitions = tuple(draw.sample(chosen, draw.randint(0, min(4, len(chosen) - 1))))
+    contract = Contract(
+        "x", "x", "1.0.0", "", fields, partition_by=partitions, table="end.select", location="s3://b/x/"
+    )
+
+    (made,) = sqlglot.parse(athena_ddl(contract), dialect="athena")
+
+    assert isinstance(made, exp.Create)
+    assert (made.this.this.db, made.this.this.name) == ("end", "select")
+    assert [c.name for c in made.this.expressions] == [name for name in chosen if name not in partitions]
+    partitioned = made.find(exp.PartitionedByProperty)
+    assert [c.name for c in (partitioned.this.expressions if partitioned else [])] == list(partitions)
 
 
 @pytest.mark.parametrize("name", names())

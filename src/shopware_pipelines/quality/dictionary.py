@@ -24,7 +24,8 @@ def _section(contract: Contract) -> str:
         contract.description,
         "",
         f"Table `{contract.table}` ({'Delta' if contract.table_format == 'delta' else 'Parquet'}), "
-        f"contract version {contract.version}, owner {contract.owner}"
+        f"contract version {contract.version}"
+        + (f", owner {contract.owner}" if contract.owner else "")
         + (f", partitioned by {', '.join(f'`{p}`' for p in contract.partition_by)}" if contract.partition_by else "")
         + (f", key ({', '.join(f'`{k}`' for k in contract.primary_key)})" if contract.primary_key else "")
         + ".",

@@ -19,8 +19,8 @@ GLUE_TYPE: Final = {
     "TIMESTAMP": "timestamp",
     "DATE": "date",
 }
-RESERVED: Final = frozenset({"timestamp", "date", "year", "month", "day", "hour", "user", "order", "table", "group"})
-"""Names that Athena's DDL wants in backticks; quoting one too many does no harm."""
+MAX_COMMENT: Final = 255
+"""Characters of a column's comment in the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +95,39 @@ def glue_table(contract: Contract, location: str = "") -> dict[str, Any]:
 
 
 def athena_ddl(contract: Contract, location: str = "") -> str:
-    """CREATE EXTERNAL TABLE for Athena. A Delta table names no columns: Athena reads them from its log."""
-    place = (location or contract.location).replace("'", "''")
+    """CREATE EXTERNAL TABLE for Athena. A Delta table names no columns: Athena reads them from its log.
+
+    Every name is quoted, so none can be a reserved word.
+    """
+    place = _text(location or contract.location)
+    table = ".".join(_name(part) for part in contract.table.split("."))
     if contract.table_format == "delta":
         return (
-            f"CREATE EXTERNAL TABLE IF NOT EXISTS {contract.table}\n"
-            f"LOCATION '{place}'\nTBLPROPERTIES ('table_type' = 'DELTA');\n"
+            f"CREATE EXTERNAL TABLE IF NOT EXISTS {table}\nLOCATION {place}\nTBLPROPERTIES ('table_type' = 'DELTA');\n"
         )
     body = [_ddl_column(c) for c in columns(contract) if not c.is_partition]
-    keys = [_ddl_column(c) for c in columns(contract) if c.is_partition]
+    by_name = {c.name: c for c in columns(contract)}
+    keys = [_ddl_column(by_name[name]) for name in contract.partition_by]
+    partitioned = "PARTITIONED BY (\n" + ",\n".join(keys) + "\n)\n" if keys else ""
     return (
-        f"CREATE EXTERNAL TABLE IF NOT EXISTS {contract.table} (\n" + ",\n".join(body) + "\n)\n"
-        "PARTITIONED BY (\n" + ",\n".join(keys) + "\n)\n"
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {table} (\n" + ",\n".join(body) + f"\n)\n{partitioned}"
         "STORED AS PARQUET\n"
-        f"LOCATION '{place}'\n"
+        f"LOCATION {place}\n"
         "TBLPROPERTIES ('parquet.compression' = 'SNAPPY');\n"
     )
 
 
 def _ddl_column(column: Column) -> str:
-    name = f"`{column.name}`" if column.name in RESERVED else column.name
-    comment = column.description.replace("'", "''")
-    return f"  {name} {GLUE_TYPE[column.physical_type].upper()}" + (f" COMMENT '{comment}'" if comment else "")
+    comment = " ".join(column.description.split())[:MAX_COMMENT]
+    return f"  {_name(column.name)} {GLUE_TYPE[column.physical_type].upper()}" + (
+        f" COMMENT {_text(comment)}" if comment else ""
+    )
+
+
+def _name(name: str) -> str:
+    return f"`{name}`"
+
+
+def _text(text: str) -> str:
+    """A literal of Athena's DDL, which is Hive's: a backslash escapes, and two quotes would be two literals in one."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
