@@ -10,6 +10,10 @@ PipelineError                  one clear sentence for the person who sees it
 A bad record is never an exception: it is a result (see `quality.reasons`).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class PipelineError(Exception):
     """Base of all; `exit_code` is what the command line returns for it."""
@@ -24,7 +28,13 @@ class UsageError(PipelineError):
 
 
 class ContractError(UsageError):
-    """A contract says something the engine does not understand; the message names file, place and fix."""
+    """A contract says something the engine does not understand; each fault names file, place and fix."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        more = len(faults) - 1
+        faults_more = f" (and {more} more {'fault' if more == 1 else 'faults'}: swp contract lint shows all)"
+        super().__init__(faults[0] + (faults_more if more else ""))
+        self.faults = list(faults)
 
 
 class DataError(PipelineError):

@@ -69,35 +69,69 @@ def test_lint_without_arguments_checks_every_built_in_contract(swp: Swp) -> None
     assert swp("contract", "lint") == (0, "".join(f"{name}: ok\n" for name in names()), "")
 
 
-def test_lint_names_file_place_and_fault_and_goes_on(swp: Swp, tmp_path: Path) -> None:
-    broken = changed(tmp_path, lambda d: fields(d)["stock_level"].update(requird=True))
-    done = swp("contract", "lint", broken, "web_events")
+def test_lint_names_file_line_and_place_of_every_fault_and_goes_on(swp: Swp, tmp_path: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        fields(document)["stock_level"]["requird"] = True
+        fields(document)["warehouse_id"]["examples"] = 5
+        document["support"] = [{"channel": "#stock"}]
 
-    fault, fine = done.out.splitlines()
+    broken = changed(tmp_path, change)
+    done = swp("contract", "lint", broken, "nope.yaml", "web_events")
+
+    lines = {text.strip(): i for i, text in enumerate(broken.read_text(encoding="utf-8").splitlines(), 1)}
     assert done.code == 1
-    assert fault.startswith(f"{broken}: changed.odcs.yaml: property 'stock_level': unknown key 'requird'")
-    assert fine == "web_events: ok"
+    assert done.out.splitlines() == [
+        f"{broken}:{lines['examples: 5']}: property 'warehouse_id'.examples: must be a list, not 5",
+        f"{broken}:{lines['requird: true']}: property 'stock_level': unknown key 'requird'; did you mean required?",
+        f"{broken}:{lines['support:']}: warning: document: support is ignored: nothing here uses it",
+        "nope.yaml: no contract file nope.yaml",
+        "web_events: ok",
+    ]
+
+
+def test_a_warning_is_no_fault(swp: Swp, tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda d: d.update(roles=[{"role": "reader"}]))
+    warning, fine = swp("contract", "lint", path).out.splitlines()
+
+    assert warning.endswith(": warning: document: roles is ignored: access is given by the templates in infra")
+    assert fine == f"{path}: ok (1 warning)"
+    assert swp("contract", "lint", path).code == 0
+    assert swp("contract", "show", path).out.endswith(
+        "nothing is done about:\n  document: roles is ignored: access is given by the templates in infra\n"
+    )
+    assert swp("contract", "diff", path, path).out == "no change that a writer or reader would notice\n"  # said once
 
 
 def test_lint_as_json(swp: Swp, tmp_path: Path) -> None:
-    broken = changed(tmp_path, lambda d: d.update(version="one"))
+    broken = changed(tmp_path, lambda d: d.update(version="one", price={"priceAmount": 1}))
     done = swp("contract", "lint", "inventory", broken, "--json")
 
     good, bad = json.loads(done.out)
     assert done.code == 1
-    assert good == {"contract": "inventory", "ok": True, "fault": None}
+    assert good == {"contract": "inventory", "ok": True, "faults": [], "warnings": []}
     assert (bad["contract"], bad["ok"]) == (str(broken), False)
-    assert bad["fault"].startswith("changed.odcs.yaml: version: must be like 1.0.0")
+    (fault,) = bad["faults"]
+    assert fault == {"line": None, "place": "document", "what": "version must be like 1.0.0, not 'one'"}
+    (warning,) = bad["warnings"]
+    assert (warning["place"], warning["what"]) == ("document", "price is ignored: nothing here uses it")
+    assert isinstance(warning["line"], int)
 
 
 def test_a_broken_contract_is_refused_by_whoever_needs_it(swp: Swp, tmp_path: Path) -> None:
     """Elsewhere it is not the question but a mistake: exit code 2 and one line on stderr."""
-    broken = changed(tmp_path, lambda d: fields(d)["stock_level"].update(logicalType="integr"))
-    place = "changed.odcs.yaml: property 'stock_level': unknown logicalType 'integr'"
+
+    def change(document: dict[str, Any]) -> None:
+        fields(document)["stock_level"]["logicalType"] = "integr"
+        document["version"] = "1"
+
+    broken = changed(tmp_path, change)
     for command in (["contract", "show"], ["contract", "ddl"], ["contract", "diff", "inventory"], ["sample"]):
         done = swp(*command, broken)
         assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), command
-        assert done.err.startswith(f"error: {place}"), command
+        assert done.err == (
+            f"error: {broken}: document: version must be like 1.0.0, not '1' "
+            "(and 1 more fault: swp contract lint shows all)\n"
+        ), command
 
 
 # ---------------------------------------------------------------- show, ddl, docs
@@ -138,7 +172,9 @@ def test_ddl_creates_the_table_with_every_column(swp: Swp, name: str) -> None:
     done = swp("contract", "ddl", name)
 
     assert done.code == 0
-    assert done.out.startswith(f"CREATE EXTERNAL TABLE IF NOT EXISTS {contract.table}")
+    assert done.out.startswith(
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {'.'.join(f'`{part}`' for part in contract.table.split('.'))}"
+    )
     assert f"LOCATION '{contract.location}'" in done.out
     declared = [line.split()[0].strip("`") for line in done.out.splitlines() if line.startswith("  ")]
     if contract.table_format == "delta":
@@ -162,9 +198,15 @@ def test_the_glue_table_has_every_column_once(swp: Swp, name: str) -> None:
 
 def test_ddl_at_another_place(swp: Swp) -> None:
     assert (
-        "LOCATION 's3://elsewhere/it''s/'"
+        "LOCATION 's3://elsewhere/it\\'s/'"
         in swp("contract", "ddl", "web_events", "--location", "s3://elsewhere/it's/").out
     )
+
+
+def test_a_contract_without_a_lake_has_no_table_to_make(swp: Swp, tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda d: d.pop("servers"))
+    message = f"error: {path} has no server called lake, so there is no table to make\n"
+    assert swp("contract", "ddl", path) == (2, "", message)
 
 
 def test_an_unknown_ddl_format_is_a_mistake(swp: Swp) -> None:
@@ -198,6 +240,10 @@ def test_a_contract_does_not_differ_from_itself(swp: Swp) -> None:
             lambda d: fields(d)["stock_level"].update(logicalTypeOptions={"minimum": 1}),
             "stock_level: minimum is 1, was 0",
         ),
+        (
+            lambda d: d["servers"][0].update(location="s3://elsewhere/"),
+            "the location is (s3://elsewhere/), was (s3://misc-gtp-proj/landing_zone/processed/inventory/)",
+        ),
     ],
 )
 def test_a_breaking_change_exits_1(swp: Swp, tmp_path: Path, change: Change, what: str) -> None:
@@ -223,6 +269,20 @@ def test_a_harmless_change_exits_0(swp: Swp, tmp_path: Path, change: Change, wha
     assert done == (0, f"fine      {what}\n", "")
 
 
+def test_a_lowered_version_is_an_error(swp: Swp, tmp_path: Path) -> None:
+    done = swp("contract", "diff", "inventory", changed(tmp_path, lambda d: d.update(version="0.9.0")))
+    assert done == (1, "error     the version is 0.9.0, lower than 1.0.0\n", "")
+
+
+def test_a_change_without_a_new_version_is_said(swp: Swp, tmp_path: Path) -> None:
+    done = swp("contract", "diff", "inventory", changed(tmp_path, lambda d: d["slaProperties"].pop()))
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "fine      the retention promised is none, was 5 y",
+        "the version is 1.0.0; these changes ask for 1.1.0 at least",
+    ]
+
+
 def test_diff_as_json(swp: Swp, tmp_path: Path) -> None:
     def change(document: dict[str, Any]) -> None:
         fields(document)["stock_level"]["logicalTypeOptions"] = {"minimum": 5}
@@ -234,9 +294,10 @@ def test_diff_as_json(swp: Swp, tmp_path: Path) -> None:
         "breaking": True,
         "version_fits": False,
         "wanted_version": "2.0.0",
+        "version_falls": False,
         "changes": [
-            {"breaking": True, "what": "stock_level: minimum is 5, was 0"},
-            {"breaking": False, "what": "product_id: no longer required"},
+            {"breaking": True, "step": "major", "what": "stock_level: minimum is 5, was 0"},
+            {"breaking": False, "step": "minor", "what": "product_id: no longer required"},
         ],
     }
 

@@ -1,80 +1,50 @@
-"""ODCS YAML to `Contract`, refusing whatever the engine would not understand.
+"""ODCS YAML to `Contract`, refusing whatever would be judged otherwise than its author meant.
 
-A typo in a contract must never become a check that silently does not happen, so unknown keys are errors too. What is
-read: docs/contracts.md. Every refusal is one line: file, place, what is wrong, how to mend it.
+A typing error in a contract must never become a check that silently does not happen, so unknown keys are errors too.
+What is read: docs/contracts.md. One reading finds every fault, each one line: file, line, place, what is wrong, how to
+mend it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import duckdb
-import yaml
 
+from shopware_pipelines.contracts.document import Part, Remark, did_you_mean, nearest, parse, shown
 from shopware_pipelines.contracts.expressions import check_expression, named_columns
-from shopware_pipelines.contracts.model import (
-    Contract,
-    DerivedColumn,
-    Field,
-    LineageColumn,
-    LineageRole,
-    LogicalType,
-    Rule,
+from shopware_pipelines.contracts.model import Contract, Rule, ServiceLevel
+from shopware_pipelines.contracts.properties import (
+    NAME,
+    Columns,
+    custom_properties,
+    plain_name,
+    read_properties,
+)
+from shopware_pipelines.contracts.vocabulary import (
+    API_VERSIONS,
+    CATALOG_TABLE,
+    ENGINE,
+    LAKE,
+    OBJECT,
+    QUALITY_TYPES,
+    RULE,
+    SERVER,
+    SERVICE_LEVEL,
+    TEAM,
+    TOP,
 )
 from shopware_pipelines.errors import ContractError, UsageError
 
 FOLDER: Final = Path(__file__).parent
 SUFFIX: Final = ".odcs.yaml"
-API_VERSIONS: Final = ("v3.2.0",)
-PHYSICAL: Final = {
-    "string": ("STRING",),
-    "integer": ("INT", "BIGINT"),
-    "number": ("DOUBLE",),
-    "boolean": ("BOOLEAN",),
-    "timestamp": ("TIMESTAMP",),
-    "date": ("DATE",),
-}
-"""The lake types each logical type may have."""
-OPTIONS: Final = {
-    "string": ("minLength", "maxLength", "pattern"),
-    "integer": ("minimum", "maximum"),
-    "number": ("minimum", "maximum"),
-    "boolean": (),
-    "timestamp": (),
-    "date": (),
-}
-NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-SEMVER: Final = re.compile(r"\d+\.\d+\.\d+")
-
-TOP_KEYS: Final = frozenset(
-    """
-    apiVersion kind id name version status domain dataProduct tenant tags description schema servers
-    slaProperties team support roles price authoritativeDefinitions customProperties contractCreatedTs
-    """.split()
-)
-SCHEMA_KEYS: Final = frozenset(
-    """
-    name logicalType physicalType physicalName description businessName dataGranularityDescription tags
-    properties quality customProperties authoritativeDefinitions
-    """.split()
-)
-PROPERTY_KEYS: Final = frozenset(
-    """
-    name physicalName logicalType physicalType logicalTypeOptions required primaryKey primaryKeyPosition
-    partitioned partitionKeyPosition enum classification description businessName examples tags
-    transformLogic transformSourceObjects transformDescription customProperties criticalDataElement
-    """.split()
-)
-QUALITY_KEYS: Final = frozenset(
-    """
-    type engine name description dimension severity implementation id tags businessImpact
-    """.split()
-)
-CUSTOM: Final = frozenset({"trim", "default", "lineage"})
+SHOWN_OBJECTS: Final = 5
+SEMVER: Final = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
 
 
 def names() -> list[str]:
@@ -89,10 +59,16 @@ def load(name_or_path: str) -> Contract:
     The SQL of a built-in one is taken as it is: a test has checked it, and doing that again would take a third of the
     time in which a function starts.
     """
+    path = file_of(name_or_path)
+    return load_file(path, sql_is_checked=path.parent == FOLDER)
+
+
+def file_of(name_or_path: str) -> Path:
+    """The file of the built-in contract of that name, or the file itself. Raises UsageError."""
     if name_or_path in names():
-        return load_file(built_in(name_or_path), sql_is_checked=True)
+        return built_in(name_or_path)
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        return load_file(Path(name_or_path))
+        return Path(name_or_path)
     raise UsageError(f"no contract is called {name_or_path!r}; there are {', '.join(names())} (or give a YAML file)")
 
 
@@ -103,268 +79,244 @@ def built_in(name: str) -> Path:
 
 def load_file(path: Path, *, sql_is_checked: bool = False) -> Contract:
     """Read one contract. Raises ContractError naming file and place, UsageError where there is no such file."""
+    reading = read(path, sql_is_checked=sql_is_checked)
+    if reading.contract is None:
+        raise ContractError([str(fault) for fault in reading.faults])
+    return reading.contract
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one look at a file finds. There is a contract where there is no fault."""
+
+    contract: Contract | None
+    faults: list[Remark]
+    warnings: list[Remark]
+
+
+def read(path: Path, *, sql_is_checked: bool = False) -> Reading:
+    """Everything that is to say about a contract's file. Raises UsageError where it cannot be read at all."""
     try:
-        document = _parsed(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"no contract file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the contract {path}: {error}") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" line {where.line + 1}" if where else ""
-        raise ContractError(f"{path.name}{line}: not YAML: {getattr(error, 'problem', error)}") from error
-    return _Reader(path.name, sql_is_checked).contract(document)
+    top = parse(text, path.name if path.parent == FOLDER else str(path))
+    remarks = top.remarks
+    contract = None
+    if top.value is not None or not remarks.faults:
+        contract = _contract(top, sql_is_checked)
+    faults, warnings = (sorted(found, key=lambda one: one.line or 0) for found in (remarks.faults, remarks.warnings))
+    return Reading(None if faults else contract, faults, warnings)
 
 
-def _parsed(text: str) -> Any:
-    """The document in a YAML text."""
-    try:
-        # Ten times as fast, but not in every build of PyYAML.
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both of them are safe
-    except yaml.YAMLError:
-        return yaml.safe_load(text)  # whose complaints are clearer
+def _contract(top: Part, sql_is_checked: bool) -> Contract | None:
+    if not top.has_keys(TOP):
+        return None
+    for key, allowed in (("kind", ("DataContract",)), ("apiVersion", API_VERSIONS)):
+        if top.value.get(key) not in allowed:
+            (top.get(key) or top).fault(f"{key} must be {' or '.join(allowed)}, not {shown(top.value.get(key))}")
+    name = top.get("name")
+    if name is None:
+        top.fault("name is required and must be text")
+    version = top.text("version", required=True)
+    if version and not SEMVER.fullmatch(version):
+        top.fault(f"version must be like 1.0.0, not {shown(version)}")
+    custom_properties(top, ())
+    found = [_columns(one, sql_is_checked) for one in _objects(top)]
+    columns, rules = found[0] if found else (Columns(), ())
+    table, location, table_format = _lake(top)
+    return Contract(
+        name=(name and plain_name(name)) or "",
+        id=top.text("id", required=True),
+        version=version,
+        description=_description(top),
+        fields=tuple(columns.fields),
+        derived=tuple(columns.derived),
+        lineage=tuple(columns.lineage),
+        rules=rules,
+        primary_key=columns.primary_key,
+        partition_by=columns.partition_by,
+        table=table,
+        location=location,
+        table_format=table_format,
+        owner=_owner(top),
+        service_levels=tuple(_service_levels(top)),
+        ignored=tuple(f"{warning.place}: {warning.what}" for warning in top.remarks.warnings),
+    )
 
 
-class _Reader:
-    """Reads one document; `file` begins every message."""
+def _objects(top: Part) -> list[Part]:
+    """The objects that are described. One is what a contract can have, but the faults of all of them are looked for."""
+    schema = top.get("schema")
+    if schema is None:
+        top.fault("schema is required: a list of exactly one object")
+        return []
+    found = list(schema.items())
+    if len(found) > 1:
+        called = [shown(one.value.get("name")) for one in found if isinstance(one.value, Mapping)]
+        more = ", …" if len(called) > SHOWN_OBJECTS else ""
+        said = f"{len(found)} objects ({', '.join(called[:SHOWN_OBJECTS])}{more}) are not supported"
+        schema.fault(f"{said}: records are checked against one; make a contract of each")
+        found = [one.named("object", one.value.get("name")) if isinstance(one.value, Mapping) else one for one in found]
+    elif schema.value == []:
+        schema.fault("must be a list of exactly one object")
+    return [one for one in found if one.has_keys(OBJECT)]
 
-    def __init__(self, file: str, sql_is_checked: bool) -> None:
-        self.file = file
-        self.sql_is_checked = sql_is_checked
 
-    def refuse(self, place: str, what: str) -> ContractError:
-        return ContractError(f"{self.file}: {place}: {what}")
+def _columns(schema: Part, sql_is_checked: bool) -> tuple[Columns, tuple[Rule, ...]]:
+    """Columns and rules of one object."""
+    if schema.text("logicalType") not in ("", "object"):
+        schema.fault("logicalType must be object")
+    custom_properties(schema, ())
+    columns = read_properties(schema, sql_is_checked=sql_is_checked)
+    sql = _Sql(columns, sql_is_checked)
+    for d in columns.derived:
+        sql.check(columns.parts[d.column], "transformLogic", d.expression, d.physical_type)
+    for f in columns.fields:
+        if f.default is not None:
+            sql.check(columns.parts[f.column], "default", f.default, f.physical_type)
+    return columns, tuple(_rules(schema, sql))
 
-    def contract(self, document: Any) -> Contract:
-        top = self.mapping(document, "document", TOP_KEYS)
-        if top.get("kind") != "DataContract":
-            raise self.refuse("kind", f"must be DataContract, not {top.get('kind')!r}")
-        if top.get("apiVersion") not in API_VERSIONS:
-            raise self.refuse("apiVersion", f"must be {' or '.join(API_VERSIONS)}, not {top.get('apiVersion')!r}")
-        name = self.name(top.get("name"), "name")
-        version = self.text(top, "version", "document")
-        if not SEMVER.fullmatch(version):
-            raise self.refuse("version", f"must be like 1.0.0, not {version!r}")
-        schemas = top.get("schema")
-        if not isinstance(schemas, list) or len(schemas) != 1:
-            raise self.refuse("schema", "must be a list of exactly one object")
-        schema = self.mapping(schemas[0], "schema[0]", SCHEMA_KEYS)
-        fields, derived, lineage = self.properties(schema.get("properties"))
-        columns = {f.column: f.physical_type for f in fields}
-        table, location, table_format = self.server(top.get("servers"))
-        description = top.get("description") or {}
-        contract = Contract(
-            name=name,
-            id=self.text(top, "id", "document"),
-            version=version,
-            description=str(description.get("purpose", "")) if isinstance(description, Mapping) else str(description),
-            fields=fields,
-            derived=derived,
-            lineage=lineage,
-            rules=self.rules(schema.get("quality"), columns),
-            primary_key=self.positions(schema, "primaryKey", "primaryKeyPosition"),
-            partition_by=self.positions(schema, "partitioned", "partitionKeyPosition"),
-            table=table,
-            location=location,
-            table_format=table_format,
-            owner=str((top.get("team") or {}).get("name", "")),
-        )
-        self.expressions(contract, columns)
-        return contract
 
-    # -- properties ------------------------------------------------------------------------------------------------
+def _description(top: Part) -> str:
+    description = top.get("description")
+    if description is None or isinstance(description.value, str):
+        return description.value if description else ""
+    return description.text("purpose") if description.is_mapping() else ""
 
-    def properties(
-        self, properties: Any
-    ) -> tuple[tuple[Field, ...], tuple[DerivedColumn, ...], tuple[LineageColumn, ...]]:
-        if not isinstance(properties, list) or not properties:
-            raise self.refuse("schema[0].properties", "must be a list with at least one property")
-        fields: list[Field] = []
-        derived: list[DerivedColumn] = []
-        lineage: list[LineageColumn] = []
-        seen: set[str] = set()
-        received: set[str] = set()
-        for raw in properties:
-            place = f"property {raw.get('name')!r}" if isinstance(raw, Mapping) else "schema[0].properties"
-            p = self.mapping(raw, place, PROPERTY_KEYS)
-            column = self.name(p.get("physicalName", p.get("name")), f"{place}.physicalName")
-            if column in seen:
-                raise self.refuse(place, f"the lake column {column!r} is given twice")
-            seen.add(column)
-            logical, physical = self.types(p, place)
-            custom = self.custom(p.get("customProperties"), place)
-            if "lineage" in custom:
-                if custom["lineage"] not in get_args(LineageRole):
-                    raise self.refuse(place, f"lineage must be one of {', '.join(get_args(LineageRole))}")
-                lineage.append(LineageColumn(column, custom["lineage"], physical, str(p.get("description", ""))))
-            elif "transformLogic" in p:
-                logic = str(p["transformLogic"])
-                derived.append(DerivedColumn(column, logical, physical, logic, str(p.get("description", ""))))
-            else:
-                field = self.field(p, place, column, logical, physical, custom)
-                if field.name in received:
-                    raise self.refuse(place, "the name is given twice")
-                received.add(field.name)
-                fields.append(field)
-        return tuple(fields), tuple(derived), tuple(lineage)
 
-    def field(
-        self, p: Mapping[str, Any], place: str, column: str, logical: LogicalType, physical: Any, custom: dict[str, Any]
-    ) -> Field:
-        name = p.get("name")
-        if not isinstance(name, str) or not name or any(c in name for c in "\"\\'") or not name.isprintable():
-            raise self.refuse(place, "name must be plain text without quotes and backslashes")
-        options = self.mapping(p.get("logicalTypeOptions") or {}, f"{place}.logicalTypeOptions", OPTIONS[logical])
-        for low, high in (("minimum", "maximum"), ("minLength", "maxLength")):
-            for key in (low, high):
-                if key in options and (isinstance(options[key], bool) or not isinstance(options[key], int | float)):
-                    raise self.refuse(f"{place}.{key}", f"must be a number, not {options[key]!r}")
-            if low in options and high in options and options[low] > options[high]:
-                raise self.refuse(place, f"{low} {options[low]} is greater than {high} {options[high]}")
-        self.pattern(options.get("pattern"), place)
-        trim = custom.get("trim", True)
-        if not isinstance(trim, bool) or (logical != "string" and "trim" in custom):
-            raise self.refuse(place, "trim must be true or false, on a string")
-        return Field(
-            name=name,
-            column=column,
-            logical_type=logical,
-            physical_type=physical,
-            required=self.flag(p, "required", place),
-            minimum=options.get("minimum"),
-            maximum=options.get("maximum"),
-            min_length=options.get("minLength"),
-            max_length=options.get("maxLength"),
-            pattern=options.get("pattern"),
-            enum=self.enum(p.get("enum"), place, logical),
-            trim=trim,
-            default=str(custom["default"]) if "default" in custom else None,
-            classification=str(p.get("classification", "public")),
-            description=str(p.get("description", "")),
-            examples=tuple(p.get("examples") or ()),
-        )
+def _owner(top: Part) -> str:
+    team = top.get("team")
+    if team is None:
+        return ""
+    if isinstance(team.value, list):
+        team.warn("a list names no team, so the contract has no owner; give name and members")
+        return ""
+    return team.text("name") if team.has_keys(TEAM) else ""
 
-    def types(self, p: Mapping[str, Any], place: str) -> tuple[Any, Any]:
-        logical, physical = p.get("logicalType"), p.get("physicalType")
-        if logical not in PHYSICAL:
-            raise self.refuse(place, f"unknown logicalType {logical!r}; known are {', '.join(PHYSICAL)}")
-        if physical not in PHYSICAL[logical]:
-            wanted = " or ".join(PHYSICAL[logical])
-            raise self.refuse(place, f"physicalType of a {logical} must be {wanted}, not {physical!r}")
-        return logical, physical
 
-    def enum(self, values: Any, place: str, logical: str) -> tuple[str, ...]:
-        if values is None:
-            return ()
-        listed = [v.get("value") if isinstance(v, Mapping) else v for v in values] if isinstance(values, list) else []
-        if logical != "string" or not listed or not all(isinstance(v, str) for v in listed):
-            raise self.refuse(f"{place}.enum", "must be a list of text values, on a string")
-        return tuple(str(v) for v in listed)
+def _service_levels(top: Part) -> Iterator[ServiceLevel]:
+    listed = top.get("slaProperties")
+    for item in listed.items() if listed else ():
+        if not item.has_keys(SERVICE_LEVEL):
+            continue
+        name, value = item.text("property", required=True), item.get("value")
+        if value is None or isinstance(value.value, list | dict):
+            (value or item).fault("value is required: a text, a number, true or false")
+        elif name:
+            said = value.value if isinstance(value.value, str | int | float) else str(value.value)  # YAML knows dates
+            yield ServiceLevel(name, said, item.text("unit"), item.text("element"))
 
-    def pattern(self, pattern: Any, place: str) -> None:
-        if pattern is None or self.sql_is_checked:
-            return
+
+# -- rules -----------------------------------------------------------------------------------------------------------
+
+
+class _Sql:
+    """SQL over the columns of the fields; it must bind and give the wanted type."""
+
+    def __init__(self, columns: Columns, is_checked: bool) -> None:
+        self.columns = {f.column: f.physical_type for f in columns.fields}
+        self.is_checked = is_checked
+        self.can_be_checked = columns.complete
+
+    def check(self, part: Part, what: str, expression: str, wanted: str) -> frozenset[str]:
+        """The columns that it reads."""
+        if self.is_checked or not self.can_be_checked:
+            return named_columns(expression, self.columns)
         try:
-            duckdb.execute("SELECT regexp_matches('', ?)", [pattern])
-        except duckdb.Error as error:
-            raise self.refuse(f"{place}.pattern", f"not an RE2 expression: {error}") from error
+            return check_expression(expression, self.columns, wanted)
+        except RecursionError:
+            part.fault(f"{what} is nested too deep")
+        except (ValueError, duckdb.Error) as error:
+            part.fault(f"{what}: {str(error).splitlines()[0]}")
+        return frozenset()
 
-    # -- the table ---------------------------------------------------------------------------------------------------
 
-    def rules(self, quality: Any, columns: Mapping[str, str]) -> tuple[Rule, ...]:
-        rules: dict[str, Rule] = {}
-        for raw in quality or []:
-            place = f"quality {raw.get('name')!r}" if isinstance(raw, Mapping) else "quality"
-            q = self.mapping(raw, place, QUALITY_KEYS)
-            if q.get("type") != "custom" or q.get("engine") != "sql-row":
-                raise self.refuse(place, "only rules of type custom with engine sql-row are understood")
-            name = self.name(q.get("name"), f"{place}.name")
-            if name in rules:
-                raise self.refuse(place, "the rule is given twice")
-            if q.get("severity", "error") not in ("error", "warning"):
-                raise self.refuse(place, f"severity must be error or warning, not {q['severity']!r}")
-            expression = self.text(q, "implementation", place)
-            read = self.expression(expression, columns, f"{place}.implementation", "BOOLEAN")
-            rules[name] = Rule(
-                name=name,
-                expression=expression,
-                columns=read,
-                severity=q.get("severity", "error"),
-                description=str(q.get("description", "")),
-                dimension=str(q.get("dimension", "conformity")),
-            )
-        return tuple(rules.values())
+def _rules(schema: Part, sql: _Sql) -> Iterator[Rule]:
+    quality = schema.get("quality")
+    seen: set[str] = set()
+    for numbered in quality.items() if quality else ():
+        if not numbered.is_mapping():
+            continue
+        label = numbered.value.get("name")
+        rule = numbered.named("quality", label, schema) if label else numbered
+        if not _is_run(rule):
+            continue
+        rule.has_keys(RULE)
+        named = rule.get("name")
+        if named is None:
+            rule.fault("name is required and must be text")
+        name = plain_name(named) if named else None
+        if name in seen:
+            rule.fault("the name is given twice")
+        seen.add(name or "")
+        severity: Any = rule.text("severity") or "error"
+        if severity not in ("error", "warning"):
+            rule.fault(f"severity must be error or warning, not {shown(severity)}")
+        expression = rule.text("implementation", required=True)
+        read = sql.check(rule, "implementation", expression, "BOOLEAN") if expression else frozenset()
+        description, dimension = rule.text("description"), rule.text("dimension") or "conformity"
+        yield Rule(name or "", expression, read, severity, description, dimension)
 
-    def expressions(self, contract: Contract, columns: Mapping[str, str]) -> None:
-        """Derived columns and defaults are SQL too: they must bind and give the column's type."""
-        for d in contract.derived:
-            self.expression(d.expression, columns, f"property {d.column!r}.transformLogic", d.physical_type)
-        for f in contract.fields:
-            if f.default is not None:
-                self.expression(f.default, columns, f"property {f.name!r} default", f.physical_type)
 
-    def expression(self, sql: str, columns: Mapping[str, str], place: str, wanted: str) -> frozenset[str]:
-        if self.sql_is_checked:
-            return named_columns(sql, columns)
-        try:
-            return check_expression(sql, columns, wanted)
-        except ValueError as error:
-            raise self.refuse(place, str(error)) from error
+def _is_run(rule: Part) -> bool:
+    """Whether it is one of ours. Others measure the table as a whole, and no record's fate depends on them."""
+    kind, engine = rule.value.get("type", "library"), rule.value.get("engine")
+    if kind not in QUALITY_TYPES:
+        rule.fault(f"unknown type {shown(kind)}{did_you_mean(kind, QUALITY_TYPES)}")
+    elif engine == ENGINE and kind != "custom":
+        rule.fault(f"a rule with engine {ENGINE} must be of type custom, not {kind}")
+    elif kind == "custom" and engine is None:
+        rule.fault(f"engine is required; rules with engine {ENGINE} are run")
+    elif engine != ENGINE and nearest(engine, (ENGINE,)):
+        rule.fault(f"unknown engine {shown(engine)}; did you mean {ENGINE}?")
+    elif engine != ENGINE:
+        of = f"type custom with engine {shown(engine)}" if kind == "custom" else f"type {kind}"
+        rule.warn(f"a rule of {of} is not run: only those of type custom with engine {ENGINE} are")
+    return bool(kind == "custom" and engine == ENGINE)
 
-    def positions(self, schema: Mapping[str, Any], flag: str, position: str) -> tuple[str, ...]:
-        marked = [p for p in schema["properties"] if self.flag(p, flag, f"property {p['name']!r}")]
-        order = [p.get(position, i) for i, p in enumerate(marked, 1)]
-        if sorted(order) != list(range(1, len(marked) + 1)):
-            raise self.refuse("schema[0].properties", f"{position} must number the {flag} properties from 1")
-        return tuple(
-            p.get("physicalName", p["name"]) for _, p in sorted(zip(order, marked, strict=True), key=lambda x: x[0])
-        )
 
-    def server(self, servers: Any) -> tuple[str, str, Any]:
-        for raw in servers or []:
-            if isinstance(raw, Mapping) and raw.get("server") == "lake":
-                custom = {c["property"]: c["value"] for c in raw.get("customProperties") or []}
-                table = str(custom.get("catalogTable", ""))
-                if [bool(NAME.fullmatch(part)) for part in table.split(".")] != [True, True]:
-                    raise self.refuse("server 'lake'", f"catalogTable must be like database.table, not {table!r}")
-                if raw.get("format") not in ("parquet", "delta"):
-                    raise self.refuse("server 'lake'", f"format must be parquet or delta, not {raw.get('format')!r}")
-                return table, str(raw.get("location", "")), raw["format"]
-        raise self.refuse("servers", "one server must be called lake")
+# -- the table -------------------------------------------------------------------------------------------------------
 
-    # -- values ------------------------------------------------------------------------------------------------------
 
-    def mapping(self, value: Any, place: str, keys: Collection[str]) -> Mapping[str, Any]:
-        if not isinstance(value, Mapping):
-            raise self.refuse(place, "must be a mapping")
-        for key in value:
-            if key not in keys:
-                raise self.refuse(place, f"unknown key {key!r}; known are {', '.join(sorted(keys)) or 'none'}")
-        return value
+def _lake(top: Part) -> tuple[str, str, Any]:
+    """Table, location and format of the server that is called lake."""
+    servers = top.get("servers")
+    found: list[Part] = []
+    for numbered in servers.items() if servers else ():
+        if not numbered.is_mapping():
+            continue
+        label = numbered.text("server", required=True)
+        server = numbered.named("server", label) if label else numbered
+        if label == LAKE:
+            found.append(server)
+        elif nearest(label, (LAKE,)):
+            server.fault(f"unknown server; did you mean {LAKE}?")
+        elif label:
+            server.warn(f"this server is ignored: only the one called {LAKE} is read")
+    if not found:
+        (servers or top).warn(f"no server is called {LAKE}: records can be checked, but there is no table to make")
+        return "", "", "parquet"
+    for another in found[1:]:
+        another.fault("there is another server of that name")
+    return _table(found[0])
 
-    def custom(self, properties: Any, place: str) -> dict[str, Any]:
-        custom = {}
-        for item in properties or []:
-            if not isinstance(item, Mapping) or item.get("property") not in CUSTOM or "value" not in item:
-                raise self.refuse(
-                    f"{place}.customProperties", f"known are {', '.join(sorted(CUSTOM))}, each with a value"
-                )
-            custom[str(item["property"])] = item["value"]
-        return custom
 
-    def name(self, value: Any, place: str) -> str:
-        if not isinstance(value, str) or not NAME.fullmatch(value):
-            raise self.refuse(place, f"must be lower case letters, digits and _, starting with a letter; not {value!r}")
-        return value
-
-    def text(self, mapping: Mapping[str, Any], key: str, place: str) -> str:
-        value = mapping.get(key)
-        if not isinstance(value, str) or not value.strip():
-            raise self.refuse(place, f"{key} is required and must be text")
-        return value.strip()
-
-    def flag(self, mapping: Mapping[str, Any], key: str, place: str) -> bool:
-        value = mapping.get(key, False)
-        if not isinstance(value, bool):
-            raise self.refuse(place, f"{key} must be true or false, not {value!r}")
-        return value
+def _table(lake: Part) -> tuple[str, str, Any]:
+    lake.has_keys(SERVER)
+    if lake.text("type", required=True) not in ("", "s3"):
+        lake.fault(f"type must be s3, not {shown(lake.value['type'])}")
+    custom = custom_properties(lake, (CATALOG_TABLE,))
+    table = custom[CATALOG_TABLE].value if CATALOG_TABLE in custom else ""
+    parts = table.split(".") if isinstance(table, str) else []
+    if [bool(NAME.fullmatch(part)) for part in parts] != [True, True]:
+        lake.fault(f"{CATALOG_TABLE} must be like database.table, not {shown(table)}")
+    location = lake.text("location", required=True)
+    if location and not re.fullmatch(r"s3://[^/\s]+(/.*)?", location):
+        lake.fault(f"location must be like s3://bucket/folder/, not {shown(location)}")
+    table_format = lake.text("format", required=True)
+    if table_format and table_format not in ("parquet", "delta"):
+        lake.fault(f"format must be parquet or delta, not {shown(table_format)}")
+    return str(table), location, table_format or "parquet"

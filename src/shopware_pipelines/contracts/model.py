@@ -76,6 +76,16 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceLevel:
+    """A promise about the table as a whole, such as how long rows are kept. For people; the engine does not keep it."""
+
+    property: str
+    value: str | float | int | bool
+    unit: str = ""
+    element: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """What one feed promises. Lake column order: fields, derived columns, lineage columns."""
 
@@ -94,11 +104,14 @@ class Contract:
     partition_by: tuple[str, ...] = ()
     """Lake columns, outermost first."""
     table: str = ""
-    """`database.table` in the catalog."""
+    """`database.table` in the catalog; empty where the contract has no lake: records can be checked all the same."""
     location: str = ""
     """Default S3 URL of the lake table."""
     table_format: Literal["parquet", "delta"] = "parquet"
     owner: str = ""
+    service_levels: tuple[ServiceLevel, ...] = ()
+    ignored: tuple[str, ...] = ()
+    """What the file says and nothing is done about, a sentence each."""
 
     def field(self, name: str) -> Field:
         """The field of that received name. Raises KeyError."""
