@@ -184,7 +184,9 @@ def says_nothing(value: object) -> bool:
 
 def shown(value: object) -> str:
     """A value as it appears in a sentence: short, and on one line, whatever it is."""
-    return reprlib.repr(value)
+    short = reprlib.Repr()
+    short.maxlevel, short.maxlist, short.maxdict, short.maxstring, short.maxother = 2, 3, 3, 60, 60
+    return short.repr(value)
 
 
 def did_you_mean(word: object, known: Collection[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import duckdb
 
-from shopware_pipelines.contracts.document import Part, did_you_mean, is_finite, is_number, shown
+from shopware_pipelines.contracts.document import Part, did_you_mean, shown
 from shopware_pipelines.contracts.model import Field
 from shopware_pipelines.contracts.vocabulary import ENUM_VALUE, FORMATS, OPTIONS, OTHER_TYPES, PHYSICAL
 
@@ -121,13 +121,9 @@ def _enum(part: Part, logical: str | None) -> Iterator[str]:
 def _options(options: Part, logical: str, physical: str, sql_is_checked: bool) -> dict[str, Any]:
     """What bounds a field's value, as `Field` names it."""
     if logical == "string":
-        found: dict[str, Any] = {
-            "min_length": options.count("minLength"),
-            "max_length": options.count("maxLength"),
-            "pattern": _pattern(options, sql_is_checked),
-        }
-        _in_order(options, "minLength", "maxLength")
-        return found
+        shortest, longest = options.count("minLength"), options.count("maxLength")
+        _in_order(options, "minLength", shortest, "maxLength", longest)
+        return {"min_length": shortest, "max_length": longest, "pattern": _pattern(options, sql_is_checked)}
     if logical == "timestamp":
         if not options.flag("timezone") and "timezone" in options.value:
             options.fault("timezone must be true: a time must say its offset")
@@ -138,21 +134,20 @@ def _options(options: Part, logical: str, physical: str, sql_is_checked: bool) -
         options.fault(f"the format of a {physical} is {wanted}, not {shown(said)}; give the bounds instead")
     if logical not in ("integer", "number"):
         return {}
-    _in_order(options, "minimum", "maximum")
     least, most = options.number("minimum"), options.number("maximum")
+    _in_order(options, "minimum", least, "maximum", most)
     low, high = WHOLE_RANGE.get(physical, (least, most))
     for key, bound, beyond in (
         ("minimum", least, least is not None and high is not None and least > high),
         ("maximum", most, most is not None and low is not None and most < low),
     ):
         if beyond and physical in WHOLE_RANGE:
-            options.fault(f"{key} {shown(bound)} is beyond what a {physical} holds, so no record could be valid")
+            options.fault(f"{key} {shown(bound)} is beyond what {physical} holds, so no record could be valid")
     return {"minimum": least, "maximum": most}
 
 
-def _in_order(options: Part, low: str, high: str) -> None:
-    least, most = options.value.get(low), options.value.get(high)
-    if all(is_number(bound) and is_finite(bound) for bound in (least, most)) and least > most:
+def _in_order(options: Part, low: str, least: float | None, high: str, most: float | None) -> None:
+    if least is not None and most is not None and least > most:
         options.fault(f"{low} {shown(least)} is greater than {high} {shown(most)}")
 
 

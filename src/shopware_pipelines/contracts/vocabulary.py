@@ -127,7 +127,9 @@ _EXCLUSIVE: Final = {
     "exclusiveMaximum": "give maximum",
     "multipleOf": f"give a rule with engine {ENGINE}",
 }
-_TIMES: Final = dict.fromkeys(("minimum", "maximum", *_EXCLUSIVE), f"give a rule with engine {ENGINE}")
+_TIMES: Final = dict.fromkeys(
+    ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), f"give a rule with engine {ENGINE}"
+)
 OPTIONS: Final = {
     "string": Keys(
         _words("minLength maxLength pattern"),
