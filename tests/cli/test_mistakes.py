@@ -125,7 +125,7 @@ MISTAKES = {
     "no such contract": Mistake("check stock ok.jsonl", ("no contract is called 'stock'", LISTED)),
     "no such contract to show": Mistake("contract show stock", ("no contract is called 'stock'", LISTED)),
     "no such contract file": Mistake("check ./absent.yaml ok.jsonl", ("no contract file absent.yaml",)),
-    "a contract that is not YAML": Mistake("check bad.yaml ok.jsonl", ("bad.yaml line 2: not YAML",)),
+    "a contract that is not YAML": Mistake("check bad.yaml ok.jsonl", ("bad.yaml:2: document: not YAML",)),
     "an empty contract": Mistake("check empty.yaml ok.jsonl", ("empty.yaml: document: must be a mapping",)),
     "a binary contract": Mistake("check binary.yaml ok.jsonl", ("cannot read the contract binary.yaml",)),
     "a folder as contract": Mistake("check folder/ ok.jsonl", ("cannot read the contract folder",)),
