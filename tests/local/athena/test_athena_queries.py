@@ -3,75 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from folder_lake import CONTRACT, DB, Folder, ask, lake_in, row
 
-from shopware_pipelines.contracts import load
 from shopware_pipelines.local.athena.queries import Result, run
 from shopware_pipelines.local.athena.sql import SqlError
 from shopware_pipelines.quality.schema import glue_table
 from shopware_pipelines.streaming.lake.view import view_table_input
 
-CONTRACT = load("customer_interactions")
-DB = "shopware_db"
-
-
-class Folder:
-    """A catalog over a folder; remembers where it was asked for files."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.tables: dict[str, Mapping[str, Any]] = {}
-        self.registered: list[Mapping[str, Any]] = []
-        self.opened: list[str] = []
-
-    def table(self, database: str, name: str) -> Mapping[str, Any] | None:
-        return self.tables.get(f"{database}.{name}")
-
-    def partitions(self, database: str, name: str) -> Sequence[Mapping[str, Any]]:
-        return self.registered
-
-    def files(self, location: str) -> Sequence[Path]:
-        self.opened.append(location)
-        return sorted(Path(location).glob("*.parquet"))
-
-    def register(self, values: Sequence[int], location: Path) -> None:
-        self.registered.append({"Values": [str(v) for v in values], "StorageDescriptor": {"Location": f"{location}/"}})
-
-    def hour(self, hour: int, select: str, *, name: str = "a", folder: str = "", register: bool = True) -> Path:
-        """One file of one hour of 2026-01-31."""
-        location = self.root / (folder or f"hour={hour:02d}")
-        location.mkdir(exist_ok=True)
-        duckdb.execute(f"COPY ({select}) TO '{location / name}.parquet'")
-        if register:
-            self.register((2026, 1, 31, hour), location)
-        return location
-
-
-def row(number: int, rating: int | None = 3, text: str = "fine", hour: int = 9) -> str:
-    return (
-        f"SELECT {number}::INT AS customer_id, 'Feedback' AS interaction_type, "
-        f"TIMESTAMP_MS '2026-01-31 {hour:02d}:00:00.5' AS timestamp, 'web' AS channel, "
-        f"{rating if rating is not None else 'NULL'}::INT AS rating, '{text}' AS message_excerpt, "
-        f"'id-{number:03d}' AS record_id, TIMESTAMP_MS '2026-01-31 12:00:00' AS ingestion_time, "
-        f"NULL::VARCHAR AS extra_fields"
-    )
-
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Folder:
-    folder = Folder(tmp_path)
-    folder.tables[f"{DB}.crm_data"] = glue_table(CONTRACT, str(tmp_path))
-    folder.tables[f"{DB}.crm_data_unique"] = view_table_input(CONTRACT, DB, "crm_data")
-    return folder
-
-
-def ask(lake: Folder, sql: str, *parameters: str) -> list[list[str | None]]:
-    return run(sql, DB, lake, parameters).rows
+    return lake_in(tmp_path)
 
 
 def value(lake: Folder, expression: str) -> str | None:
@@ -144,85 +91,6 @@ def test_bytes_are_those_of_the_files(lake: Folder) -> None:
     files = [next(lake.hour(hour, row(hour)).glob("*")) for hour in (9, 10)]
 
     assert run("SELECT * FROM crm_data WHERE hour = 9", DB, lake).bytes_scanned == files[0].stat().st_size
-
-
-# -- pruning ----------------------------------------------------------------------------------------------------------
-
-ALL = [8, 9, 10, 11]
-
-
-@pytest.mark.parametrize("table", ["crm_data", "crm_data_unique", '"shopware_db"."crm_data_unique"'])
-@pytest.mark.parametrize(
-    ("where", "hours"),
-    [
-        ("hour = 9", [9]),
-        ("hour IN (9, 10) AND rating < 5", [9, 10]),
-        ("hour BETWEEN 9 AND 10", [9, 10]),
-        ("(hour = 9 OR hour = 11)", [9, 11]),
-        ("year = 2026 AND month = 1 AND day = 31 AND hour >= 10", [10, 11]),
-        ("year * 1000000 + month * 10000 + day * 100 + hour < 2026013109", [8]),
-        ("(year, month, day, hour) IN ((2026, 1, 31, 10))", [10]),
-        ("hour = 77", []),
-        ("rating = 3", ALL),
-        ("hour = 9 OR rating = 3", ALL),
-        ("hour = rating", ALL),
-        ("hour = (SELECT 9)", ALL),
-        ("1 = 1", ALL),
-    ],
-)
-def test_partitions_that_the_filter_excludes_are_not_opened(
-    lake: Folder, table: str, where: str, hours: list[int]
-) -> None:
-    for hour in ALL:
-        lake.hour(hour, row(hour))
-
-    ask(lake, f"SELECT count(*) FROM {table} AS t WHERE {where}")
-
-    assert [int(p.rstrip("/")[-2:]) for p in lake.opened] == hours
-
-
-@pytest.mark.parametrize(
-    ("sql", "hours"),
-    [
-        ("SELECT 1 FROM crm_data a JOIN crm_data_unique b ON a.record_id = b.record_id WHERE b.hour = 9", [*ALL, 9]),
-        ("SELECT 1 FROM crm_data a JOIN crm_data b ON a.hour = b.hour WHERE hour = 9", None),
-        (
-            "SELECT 1 FROM crm_data a LEFT JOIN crm_data b ON a.day = b.day WHERE a.hour = 9 AND b.hour IS NULL",
-            [9, *ALL],
-        ),
-        ("SELECT 1 FROM crm_data a FULL JOIN crm_data b ON a.day = b.day WHERE a.hour = 9", [*ALL, *ALL]),
-        ("SELECT 1 FROM (SELECT * FROM crm_data LIMIT 1) WHERE hour = 9", ALL),
-        ("SELECT 1 FROM (SELECT max(hour) AS hour FROM crm_data) WHERE hour = 9", ALL),
-        ("SELECT 1 FROM (SELECT hour AS h FROM crm_data) WHERE h = 9", [9]),
-        ("SELECT 1 FROM (SELECT day AS hour FROM crm_data) WHERE hour = 9", []),
-        ("SELECT 1 FROM (SELECT hour + 1 AS hour FROM crm_data) WHERE hour = 9", ALL),
-        ("SELECT 1 FROM (SELECT *, row_number() OVER (ORDER BY record_id) n FROM crm_data) WHERE hour = 9", ALL),
-        ("WITH t AS (SELECT * FROM crm_data_unique WHERE hour = 9) SELECT count(*) FROM t", [9]),
-        ("WITH t AS (SELECT * FROM crm_data_unique) SELECT count(*) FROM t WHERE hour = 9", ALL),
-        ("SELECT hour FROM crm_data WHERE hour = 9 UNION ALL SELECT hour FROM crm_data WHERE hour = 10", [9, 10]),
-    ],
-)
-def test_pruning_never_changes_a_result(lake: Folder, sql: str, hours: list[int] | None) -> None:
-    for hour in ALL:
-        lake.hour(hour, row(hour))
-    with duckdb.connect() as plain:
-        plain.execute("SET integer_division = true")
-        branches = " UNION ALL ".join(
-            f"SELECT *, 2026 AS year, 1 AS month, 31 AS day, {hour} AS hour FROM ({row(hour)})" for hour in ALL
-        )
-        plain.execute(f"CREATE TABLE crm_data AS {branches}; CREATE VIEW crm_data_unique AS FROM crm_data")
-        try:
-            wanted: Any = sorted(plain.execute(sql).fetchall())
-        except duckdb.BinderException:  # ambiguous
-            assert hours is None
-            with pytest.raises(duckdb.BinderException):
-                ask(lake, sql)
-            return
-
-    found = sorted(tuple(int(str(v)) for v in r) for r in ask(lake, sql))
-
-    assert found == wanted
-    assert sorted(int(p.rstrip("/")[-2:]) for p in lake.opened) == sorted(hours or [])
 
 
 # -- meaning ----------------------------------------------------------------------------------------------------------

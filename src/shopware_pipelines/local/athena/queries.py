@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,16 +18,9 @@ from typing import Any, Final, Protocol
 import duckdb
 from sqlglot import exp
 
-from shopware_pipelines.local.athena.sql import (
-    SqlError,
-    bind,
-    condition_sql,
-    parse,
-    partition_conditions,
-    put_views_in_place,
-    tables,
-    to_duckdb,
-)
+from shopware_pipelines.local.athena.pruning import matching, partition_conditions
+from shopware_pipelines.local.athena.sql import SqlError, alias_of, bind, parse, put_views_in_place, tables
+from shopware_pipelines.local.athena.translation import to_sql, translate
 from shopware_pipelines.quality.fields import quote
 
 MEMORY: Final = "1GB"
@@ -62,13 +55,14 @@ MACROS: Final = (
     "CREATE MACRO to_iso8601(t) AS strftime(t, '%Y-%m-%dT%H:%M:%S.%g')",
 )
 FILE: Final = "$path"
+NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionFiles:
     """A registered partition, or the whole of a table without partition keys."""
 
-    values: tuple[str, ...]
+    values: tuple[str | None, ...]
     location: str
 
 
@@ -102,7 +96,7 @@ class _Scan:
 
     name: str
     entry: Mapping[str, Any]
-    files: list[tuple[Path, tuple[str, ...]]]
+    files: list[tuple[Path, tuple[str | None, ...]]]
 
 
 def run(
@@ -114,16 +108,16 @@ def run(
 ) -> Result:
     """Run one query. `started` gets the connection, to interrupt it. Raises SqlError, or DuckDB's errors."""
     query = put_views_in_place(parse(bind(sql, parameters)), database, catalog.table)
+    query = translate(query, datetime.now(UTC))
     with duckdb.connect(":memory:", config={"threads": 1, "memory_limit": MEMORY}) as connection:
         started(connection)
-        scans = [_scan(connection, catalog, place, table) for place, table in enumerate(tables(query))]
+        _speak_trino(connection)  # before the first condition is looked at
+        scans = [_scan(connection, catalog, place, table) for place, table in enumerate(list(tables(query)))]
         for scan in scans:
             _read(connection, scan)
-        for macro in MACROS:
-            connection.execute(macro)
         files = [str(path) for scan in scans for path, _ in scan.files]
         _lock(connection, files)
-        answer = connection.execute(to_duckdb(query))
+        answer = connection.execute(to_sql(query))
         described = answer.description or []
         return Result(
             [d[0].lower() for d in described],
@@ -142,44 +136,25 @@ def _scan(connection: duckdb.DuckDBPyConnection, catalog: Catalog, place: int, t
     location = str((entry.get("StorageDescriptor") or {}).get("Location") or "")
     if keys:
         registered = [_registered(p, location, keys) for p in catalog.partitions(table.db, table.name)]
-        wanted = _matching(connection, keys, registered, partition_conditions(table, [name for name, _ in keys]))
+        conditions = partition_conditions(table, [name for name, _ in keys])
+        wanted = [registered[i] for i in matching(connection, keys, [p.values for p in registered], conditions)]
     else:
         wanted = [PartitionFiles((), location)]
     files = [(path, part.values) for part in wanted for path in catalog.files(part.location)]
     name = f"scan_{place}"
-    alias = exp.to_identifier(table.alias_or_name, quoted=True)
-    table.replace(exp.Table(this=exp.Anonymous(this=name), alias=exp.TableAlias(this=alias)))
+    table.set("alias", alias_of(table))
+    table.set("this", exp.Anonymous(this=name))
+    table.set("db", None)
+    table.set("catalog", None)
     return _Scan(name, entry, files)
 
 
 def _registered(partition: Mapping[str, Any], location: str, keys: Sequence[tuple[str, str]]) -> PartitionFiles:
-    values = tuple(str(v) for v in partition["Values"])
-    path = "/".join(f"{name}={value}" for (name, _), value in zip(keys, values, strict=True))
+    written = tuple(str(v) for v in partition["Values"])
+    path = "/".join(f"{name}={value}" for (name, _), value in zip(keys, written, strict=True))
+    values = tuple(None if value == NULL_PARTITION else value for value in written)
     default = f"{location.rstrip('/')}/{path}/"
     return PartitionFiles(values, str((partition.get("StorageDescriptor") or {}).get("Location") or default))
-
-
-def _matching(
-    connection: duckdb.DuckDBPyConnection,
-    keys: Sequence[tuple[str, str]],
-    registered: Sequence[PartitionFiles],
-    conditions: Sequence[exp.Expr],
-) -> list[PartitionFiles]:
-    """The partitions that meet the conditions; DuckDB decides, as it would for rows."""
-    if not conditions or not registered:
-        return list(registered)
-    names = ", ".join(f"CAST({quote(name)} AS {duckdb_type}) AS {quote(name)}" for name, duckdb_type in keys)
-    columns = ", ".join(f"unnest(?::VARCHAR[]) AS {quote(name)}" for name, _ in keys)
-    values = [[part.values[i] for part in registered] for i in range(len(keys))]
-    try:
-        rows = connection.execute(
-            f"SELECT number FROM (SELECT {names}, number FROM (SELECT {columns}, "
-            f"unnest(range({len(registered)})) AS number)) WHERE {condition_sql(conditions)}",
-            values,
-        ).fetchall()
-    except duckdb.Error:  # the query itself will say what is wrong with the condition
-        return list(registered)
-    return [registered[number] for (number,) in rows]
 
 
 def _read(connection: duckdb.DuckDBPyConnection, scan: _Scan) -> None:
@@ -194,7 +169,7 @@ def _read(connection: duckdb.DuckDBPyConnection, scan: _Scan) -> None:
     if "parquet" not in str(storage.get("SerdeInfo") or storage.get("InputFormat")).lower():
         raise SqlError(f"NOT_SUPPORTED: {scan.entry.get('Name')} is no Parquet table")
     paths = [str(path) for path, _ in scan.files]
-    lists = [paths, *([values[i] for _, values in scan.files] for i in range(len(keys)))]
+    lists: list[list[Any]] = [paths, *([values[i] for _, values in scan.files] for i in range(len(keys)))]
     names = [FILE, *(name for name, _ in keys)]
     unnested = ", ".join(f"unnest(?::VARCHAR[]) AS {quote(name)}" for name in names)
     connection.execute(f"CREATE TABLE files_of_{scan.name} AS SELECT {unnested}", lists)
@@ -215,10 +190,16 @@ def _nulls(columns: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"CAST(NULL AS {kind}) AS {quote(name)}" for name, kind in columns)
 
 
-def _lock(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
-    """From here on the connection reads these files and nothing else, and nobody can change that."""
+def _speak_trino(connection: duckdb.DuckDBPyConnection) -> None:
+    """Settings and functions with which expressions mean what they mean on Athena."""
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET integer_division = true")  # 5 / 2 is 2 in Trino
+    for macro in MACROS:
+        connection.execute(macro)
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
+    """From here on the connection reads these files and nothing else, and nobody can change that."""
     connection.execute("SET allowed_paths = ?", [list(files)])
     connection.execute("SET autoload_known_extensions = false")
     connection.execute("SET autoinstall_known_extensions = false")

@@ -1,7 +1,4 @@
-"""Athena's SQL for DuckDB: parsed as Trino, views put in place, partitions that a filter excludes found. Pure.
-
-What is not translated fails, it is not guessed. That a query runs here is no proof that it runs on Athena.
-"""
+"""Athena's SQL, read: one query, its parameters bound, its views put in place, its tables found. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import sqlglot
 from sqlglot import TokenType, exp
@@ -64,7 +61,7 @@ def put_views_in_place(query: exp.Query, database: str, find: FindTable, depth: 
         if entry.get("TableType") == "VIRTUAL_VIEW":
             schema, text = view_text(entry)
             inner = put_views_in_place(parse(text), schema, find, depth + 1)
-            table.replace(exp.Subquery(this=inner, alias=_alias(table)))
+            table.replace(exp.Subquery(this=inner, alias=alias_of(table), sample=table.args.get("sample")))
         else:
             table.set("db", exp.to_identifier(where.lower()))
     for column in query.find_all(exp.Column):
@@ -83,63 +80,18 @@ def view_text(entry: Mapping[str, Any]) -> tuple[str, str]:
         raise SqlError(f"View '{entry.get('Name')}' is not one of Athena's") from error
 
 
+def alias_of(table: exp.Table) -> exp.TableAlias:
+    """Under which name the query knows the table, and its columns if it names them."""
+    given = table.args.get("alias")
+    columns = [column.copy() for column in given.columns] if isinstance(given, exp.TableAlias) else []
+    return exp.TableAlias(this=exp.to_identifier(table.alias_or_name, quoted=True), columns=columns)
+
+
 def tables(query: exp.Query) -> Iterator[exp.Table]:
     """The references to tables of the catalog, in a query whose views are in place."""
     for table in list(query.find_all(exp.Table)):
         if table.db:
             yield table
-
-
-def partition_conditions(table: exp.Table, keys: Sequence[str]) -> list[exp.Expr]:
-    """Conditions over nothing but the table's partition keys that every row of it must meet, whatever else the query
-    does: rows of other partitions cannot change the result."""
-    found: list[exp.Expr] = []
-    names = {key: key for key in keys}
-    alias = table.alias_or_name
-    select, source = table.parent_select, cast("exp.Expr", table)
-    while isinstance(select, exp.Select) and names:
-        if not _filters(select, source):
-            break
-        alone = not select.args.get("joins")
-        found += [
-            _renamed(condition, names)
-            for condition in _conjuncts(select)
-            if _is_over(condition, alias, names, alone=alone)
-        ]
-        subquery = select.parent
-        if not isinstance(subquery, exp.Subquery) or not isinstance(subquery.parent, exp.From | exp.Join):
-            break
-        names = _passed_on(select, alias, names, alone=alone)
-        alias, source = subquery.alias, subquery
-        select = subquery.parent_select
-    return found
-
-
-def to_duckdb(query: exp.Query) -> str:
-    """The query in DuckDB's dialect, with Trino's meaning where the two differ and we know it."""
-    first = query
-    while isinstance(first, exp.SetOperation):
-        first = first.this
-    for place, projection in enumerate(first.selects):
-        if not isinstance(projection, exp.Alias | exp.Column | exp.Star):
-            projection.replace(exp.alias_(projection.copy(), f"_col{place}"))
-    for difference in list(query.find_all(exp.DateDiff)):
-        unit = difference.text("unit").lower() or "day"
-        # DuckDB's date_diff counts the boundaries that are crossed, Trino's the whole units that have passed.
-        passed = [exp.Literal.string(unit), difference.expression, difference.this]
-        difference.replace(exp.Anonymous(this="datesub", expressions=passed))
-    for call in list(query.find_all(exp.Format)):
-        call.replace(exp.func("PRINTF", call.this, *call.expressions))
-    for counted in list(query.find_all(exp.CountIf)):
-        # DuckDB's count_if of nothing but nulls is null, Trino's is 0.
-        one = exp.If(this=counted.this, true=exp.Literal.number(1))
-        counted.replace(exp.Count(this=exp.Case(ifs=[one]), big_int=True))
-    return query.sql(dialect="duckdb")
-
-
-def condition_sql(conditions: Sequence[exp.Expr]) -> str:
-    """All of them, in DuckDB's dialect."""
-    return " AND ".join(f"({c.sql(dialect='duckdb')})" for c in conditions) or "TRUE"
 
 
 def _parse(sql: str) -> exp.Expr:
@@ -156,61 +108,3 @@ def _is_literal(value: exp.Expr) -> bool:
     """5, -5, 'text', true, null, date '2026-01-01'."""
     inner = value.this if isinstance(value, exp.Neg | exp.Cast) else value
     return isinstance(inner, exp.Literal | exp.Boolean | exp.Null)
-
-
-def _alias(table: exp.Table) -> exp.TableAlias:
-    return exp.TableAlias(this=exp.to_identifier(table.alias_or_name, quoted=True))
-
-
-def _filters(select: exp.Select, source: exp.Expr) -> bool:
-    """Whether leaving out a row of the source, which WHERE would drop, leaves all other rows alone: not so on the
-    side of an outer join that is filled with nulls."""
-    sides = [join.side.upper() for join in select.args.get("joins") or []]
-    if isinstance(source.parent, exp.From):
-        return all(side in ("", "LEFT") for side in sides)
-    return isinstance(source.parent, exp.Join) and not any(sides)
-
-
-def _conjuncts(select: exp.Select) -> list[exp.Expr]:
-    where = select.args.get("where")
-    if where is None:
-        return []
-    condition = where.this.unnest()
-    return list(condition.flatten()) if isinstance(condition, exp.And) else [condition]
-
-
-def _is_over(condition: exp.Expr, alias: str, names: Mapping[str, str], *, alone: bool) -> bool:
-    columns = list(condition.find_all(exp.Column))
-    return (
-        bool(columns)
-        and all(c.name.lower() in names and (c.table == alias or (alone and not c.table)) for c in columns)
-        and condition.find(exp.Query, exp.AggFunc, exp.Window, exp.Rand) is None
-    )
-
-
-def _renamed(condition: exp.Expr, names: Mapping[str, str]) -> exp.Expr:
-    return condition.transform(
-        lambda node: exp.column(names[node.name.lower()], quoted=True) if isinstance(node, exp.Column) else node
-    )
-
-
-def _passed_on(select: exp.Select, alias: str, names: Mapping[str, str], *, alone: bool) -> dict[str, str]:
-    """Under which names the partition keys can be seen outside, if a filter there may as well be made inside."""
-    barriers = ("limit", "offset", "distinct", "group", "having", "qualify", "fetch", "match")
-    if any(select.args.get(barrier) for barrier in barriers):
-        return {}
-    kept = dict(names)
-    for window in select.find_all(exp.Window):
-        by = {c.name.lower() for c in window.args.get("partition_by") or [] if isinstance(c, exp.Column)}
-        kept = {name: key for name, key in kept.items() if name in by}
-    seen: dict[str, str] = {}
-    for projection in select.selects:
-        column = projection.unalias()
-        if isinstance(column, exp.Star) and alone:
-            seen |= kept
-        elif isinstance(column, exp.Column) and column.name.lower() in kept and (alone or column.table == alias):
-            if column.table in ("", alias):
-                seen[projection.alias_or_name.lower()] = kept[column.name.lower()]
-        else:
-            seen.pop(projection.alias_or_name.lower(), None)
-    return seen
