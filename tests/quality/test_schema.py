@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from seeds import SEED
 from shopware_pipelines.contracts import Contract, Field, load, names
+from shopware_pipelines.errors import UsageError
 from shopware_pipelines.quality.check import Checker
 from shopware_pipelines.quality.files.outputs import RecordContext
 from shopware_pipelines.quality.files.stream import check_file
@@ -114,7 +115,7 @@ def test_ddl_is_valid_whatever_the_names_are(case: int) -> None:
     assert [c.name for c in (partitioned.this.expressions if partitioned else [])] == list(partitions)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [name for name in names() if load(name).table_format == "parquet"])
 def test_glue_table_names_every_column_once(name: str) -> None:
     contract = load(name)
     table = glue_table(contract)
@@ -123,3 +124,8 @@ def test_glue_table_names_every_column_once(name: str) -> None:
     assert sorted(c.name for c in columns(contract)) == sorted(described)
     assert [k["Name"] for k in table["PartitionKeys"]] == list(contract.partition_by)
     assert not any(c.startswith("_") for c in described)
+
+
+def test_glue_has_no_delta_table() -> None:
+    with pytest.raises(UsageError, match="run there what `swp contract ddl inventory` prints"):
+        glue_table(load("inventory"))

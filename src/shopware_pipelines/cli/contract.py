@@ -124,7 +124,9 @@ def show(contract: Name, as_json: AsJson = False) -> None:
 def ddl(
     contract: Name,
     location: Annotated[str, typer.Option(help="S3 URL of the table; default: the contract's.")] = "",
-    form: Annotated[str, typer.Option("--format", help="athena (DDL) or glue (TableInput as JSON).")] = "athena",
+    form: Annotated[
+        str, typer.Option("--format", help="athena (DDL) or glue (TableInput as JSON; not of a Delta table).")
+    ] = "athena",
 ) -> None:
     """Print how to create the table.
 

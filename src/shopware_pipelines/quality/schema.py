@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from shopware_pipelines.contracts.model import Contract
+from shopware_pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,10 +68,16 @@ def arrow_schema(contract: Contract, *, delta: bool = False) -> pa.Schema:
 
 
 def glue_table(contract: Contract, location: str = "") -> dict[str, Any]:
-    """`TableInput` of Glue's CreateTable for a Parquet or Delta table at `location` (default: the contract's)."""
-    database, _, table = contract.table.partition(".")
-    del database
-    is_delta = contract.table_format == "delta"
+    """`TableInput` of Glue's CreateTable for a Parquet table at `location` (default: the contract's).
+
+    Raises UsageError for a Delta table: what a reader wants to find in the catalog is between the engine and its log.
+    """
+    if contract.table_format == "delta":
+        raise UsageError(
+            f"{contract.name} is a Delta table, which only Athena can register: "
+            f"run there what `swp contract ddl {contract.name}` prints"
+        )
+    _, _, table = contract.table.partition(".")
     described = [
         {"Name": c.name, "Type": GLUE_TYPE[c.physical_type], "Comment": c.description[:255]} for c in columns(contract)
     ]
@@ -82,15 +89,18 @@ def glue_table(contract: Contract, location: str = "") -> dict[str, Any]:
         "OutputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
         "SerdeInfo": {"SerializationLibrary": "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"},
     }
-    parameters = {"EXTERNAL": "TRUE", "contract": contract.name, "contract_version": contract.version}
-    parameters |= {"table_type": "DELTA"} if is_delta else {"classification": "parquet"}
     return {
         "Name": table,
         "Description": contract.description[:2048],
         "TableType": "EXTERNAL_TABLE",
         "StorageDescriptor": storage,
         "PartitionKeys": keys,
-        "Parameters": parameters,
+        "Parameters": {
+            "EXTERNAL": "TRUE",
+            "contract": contract.name,
+            "contract_version": contract.version,
+            "classification": "parquet",
+        },
     }
 
 
