@@ -521,7 +521,7 @@ def test_silence_alarms_where_something_should_come(stream: str) -> None:
 def test_a_metric_of_ours_that_alarms_is_one_that_the_code_emits(stream: str, name: str, alarm: Any) -> None:
     if alarm["Namespace"] != NAMESPACE:
         return
-    code = (REPOSITORY / "src" / "shopware_pipelines" / "streaming").glob("*.py")
+    code = (REPOSITORY / "src" / "shopware_pipelines" / "streaming").rglob("*.py")
 
     assert any(f'"{alarm["MetricName"]}"' in file.read_text(encoding="utf-8") for file in code)
     assert alarm["Dimensions"] == [{"Name": "pipeline", "Value": FEEDS[stream].name}]

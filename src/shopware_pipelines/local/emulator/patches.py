@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shopware_pipelines.local.athena.patches import run_athena_queries
-from shopware_pipelines.local.emulator import control, functions, metrics, snapshots, streams
+from shopware_pipelines.local.emulator import catalog, control, functions, metrics, snapshots, streams
 
 SNAPSHOT_SECONDS: Final = 2.0
 SAVE_PATH: Final = "/_swp/save"
@@ -39,6 +39,7 @@ def apply(app: Any) -> None:
     run_glue_jobs()
     glue_in_step_functions()
     run_athena_queries()
+    catalog.tables_are_as_they_were_given()
     streams.apply()
     functions.apply()
     metrics.apply()

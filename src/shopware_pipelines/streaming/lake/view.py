@@ -58,11 +58,13 @@ def view_definition(contract: Contract, database: str, table: str) -> str:
 
 
 def view_table_input(contract: Contract, database: str, table: str) -> dict[str, Any]:
-    """`TableInput` of Glue's CreateTable, or of AWS::Glue::Table, for the view over `database.table`."""
+    """`TableInput` of Glue's CreateTable, or of AWS::Glue::Table, for the view over `database.table`.
+
+    Without a description: Trino reads it as the table's comment, and what is a view must have the comment below.
+    """
     encoded = base64.b64encode(view_definition(contract, database, table).encode()).decode()
     return {
         "Name": view_name(table),
-        "Description": f"{contract.description} Each record once."[:2048],
         "TableType": "VIRTUAL_VIEW",
         "ViewOriginalText": f"/* Presto View: {encoded} */",
         "ViewExpandedText": "/* Presto View */",
