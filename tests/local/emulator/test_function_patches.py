@@ -39,6 +39,8 @@ FUNCTION = textwrap.dedent(
             print(line)
         if event.get("fail"):
             raise ShopIsClosed("come back tomorrow")
+        if event.get("answer") == "set":
+            return {1, 2}
         if "SEEN" in os.environ and "say" not in event:
             s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
             s3.put_object(Bucket=os.environ["SEEN"], Key=context.aws_request_id, Body=json.dumps(event))
@@ -118,6 +120,16 @@ def test_a_failure_names_its_error_and_where_it_was_raised(function: Function) -
     assert (answer["errorType"], answer["errorMessage"]) == ("ShopIsClosed", "come back tomorrow")
     assert 'raise ShopIsClosed("come back tomorrow")' in answer["stackTrace"][-1]
     assert not answer["stackTrace"][0].startswith("Traceback")
+
+
+def test_an_answer_that_is_no_json_is_the_error_that_lambda_has(function: Function) -> None:
+    before, _ = function.call(say=[])
+    answer, _ = function.call(say=[], answer="set")
+    after, _ = function.call(say=[])
+
+    assert answer["errorType"] == "Runtime.MarshalError"
+    assert answer["errorMessage"].startswith("Unable to marshal response: Object of type set is not JSON")
+    assert before["pid"] == after["pid"]
 
 
 def test_a_failure_does_not_end_the_worker(function: Function) -> None:

@@ -84,13 +84,13 @@ class patched:  # noqa: N801  (a context)
         self.module, self.before = kinesis, dict(vars(kinesis))
         emulated = Emulated(kinesis, self.folder / "streams")
         clock = SimpleNamespace(time=lambda: emulated.now, monotonic=time.monotonic)
+        self.monkeypatch.setattr(streams, "numbers", streams.SequenceNumbers())
         streams.sequence_numbers_never_go_back()
         streams.trim_what_is_consumed()
         streams.iterators_know_sequence_numbers()
         streams.keep_records_in_a_log(emulated.folder)
         self.monkeypatch.setattr(kinesis, "time", clock)
         self.monkeypatch.setattr(streams, "time", clock)
-        self.monkeypatch.setattr(streams, "_newest_ms", [0])
         kinesis._streams._data.clear()
         return emulated
 
@@ -131,6 +131,31 @@ def test_an_iterator_expires(kinesis: Emulated) -> None:
     status, _, body = kinesis.module._get_records({"ShardIterator": iterator})
 
     assert (status, json.loads(body)["__type"]) == (400, "ExpiredIteratorException")
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        ({"ShardIteratorType": "SOMEWHERE"}, "ValidationException"),
+        ({"ShardIteratorType": "AT_SEQUENCE_NUMBER"}, "InvalidArgumentException"),
+        ({"ShardIteratorType": "AT_TIMESTAMP"}, "InvalidArgumentException"),
+        ({"ShardIteratorType": "LATEST", "ShardId": "shardId-000000000007"}, "ResourceNotFoundException"),
+        ({"ShardIteratorType": "LATEST", "StreamName": "nobody"}, "ResourceNotFoundException"),
+    ],
+)
+def test_an_iterator_that_stands_nowhere_is_refused(kinesis: Emulated, request_: dict[str, str], error: str) -> None:
+    kinesis.create("s")
+
+    status, _, body = kinesis.module._get_shard_iterator({"StreamName": "s", "ShardId": SHARD, **request_})
+
+    assert (status, json.loads(body)["__type"]) == (400, error)
+
+
+@pytest.mark.parametrize("token", ["", "?", "bm90aGluZw==", "WzFd", "e30="])
+def test_what_is_no_iterator_is_refused(kinesis: Emulated, token: str) -> None:
+    status, _, body = kinesis.module._get_records({"ShardIterator": token})
+
+    assert (status, json.loads(body)["__type"]) == (400, "InvalidArgumentException")
 
 
 def test_iterators_take_no_memory(kinesis: Emulated) -> None:

@@ -1,11 +1,8 @@
-"""What we change in the emulator's Lambda. Conformance tests: `tests/local/emulator/test_function_patches.py`.
-
-Parts follow code of MiniStack: Copyright (c) 2026 MiniStack Contributors. SPDX-License-Identifier: MIT
-Copies or substantial portions, including AI-assisted ports or rewrites, must retain this notice.
-"""
+"""What we change in the emulator's Lambda. Conformance tests: `tests/local/emulator/test_function_patches.py`."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import queue
 import threading
@@ -13,84 +10,88 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-END_OF_LOG: Final = "\x1eend of invocation"
-"""A line that the worker writes to its log after each call, so that nobody has to wait for lines that never come."""
+from shopware_pipelines.local.emulator import worker as worker_code
+
 LOG_SECONDS: Final = 0.5
-"""At most so long is waited for it: a function may have closed its stderr."""
+"""At most so long is waited for the end of a call's log: a function may have closed its stderr."""
 LOG_STREAMS: Final = 50
 """Kept per function; the oldest go. The emulator makes one for each call."""
 FOLDER_PREFIX: Final = "ministack-lambda-"
-
-_HANDLER_FAILED: Final = (
-    '_real_stdout.write(json.dumps({"status": "error", "error": str(e), "trace": traceback.format_exc()}) + "\\n")'
-)
-_STAYS_ALIVE: Final = (
-    '_real_stdout.write(json.dumps({"status": "ok", "result": None, "failed": {"status": "error", "error": str(e), '
-    '"error_type": type(e).__name__, "trace": traceback.format_exc()}}) + "\\n")'
-)
-_ANSWERED: Final = "        _real_stdout.flush()\n\nrun()"
-_ANSWERED_AND_LOGGED: Final = (
-    f"        sys.stderr.flush()\n        sys.__stderr__.write({END_OF_LOG + chr(10)!r})\n"
-    "        sys.__stderr__.flush()\n        _real_stdout.flush()\n\nrun()"
-)
+ABANDONED_SECONDS: Final = 60.0
 
 
 def apply() -> None:
     """All of them."""
-    workers_say_when_they_are_done()
+    event_sources_are_left_to_the_runner()
+    workers_run_our_code_first()
+    calls_wait_for_no_log()
     failures_name_their_error()
     log_streams_are_bounded()
     folders_of_workers_are_removed()
     os.environ.pop("LOG_LEVEL", None)  # the emulator's own has been read; functions would inherit it
 
 
-def workers_say_when_they_are_done() -> None:
-    """Plain: each call of a function that logs nothing waits 50 ms for log lines. Patched: the worker marks the end of
-    a call's log, so all lines of a call are there, and no call waits."""
+def event_sources_are_left_to_the_runner() -> None:
+    """Plain: the emulator polls queues and streams itself, without batching windows, and drops what a function reports
+    as failed from a stream. Patched: it leaves event source mappings to `local.compute.runner`."""
+    from ministack.services import lambda_svc
+
+    for poll in ("_poll_sqs", "_poll_kinesis", "_poll_dynamodb_streams"):
+        setattr(lambda_svc, poll, lambda: False)
+
+
+def workers_run_our_code_first() -> None:
+    """Plain: a worker whose function raises is killed, so that the next call is a cold start. Patched: `worker.py` runs
+    in it before the emulator's script; the function's handler answers where it would raise, and the worker lives on."""
     from ministack.core import lambda_runtime
 
-    def drain(worker: Any, *_: float) -> str:
+    module = f"exec(compile({inspect.getsource(worker_code)!r}, 'worker.py', 'exec'), ours)"
+    first = f"ours = {{'__name__': 'worker'}}\n{module}\nours['wrap_handler']()\ndel ours\n"
+    lambda_runtime._PYTHON_WORKER_SCRIPT = first + lambda_runtime._PYTHON_WORKER_SCRIPT
+
+
+def calls_wait_for_no_log() -> None:
+    """Plain: each call of a function that logs nothing waits 50 ms for log lines. Patched: a call's log ends where the
+    worker says so: all lines of a call are there, and no call waits."""
+    from ministack.core import lambda_runtime
+
+    def log_of_call(worker: Any, *_: float, **__: float) -> str:
         lines: list[str] = []
-        end = time.monotonic() + LOG_SECONDS
-        while (left := end - time.monotonic()) > 0:
-            try:
-                line = worker._stderr_queue.get(timeout=left)
-            except queue.Empty:
-                break
-            if line == END_OF_LOG:
-                break
-            lines.append(line)
+        deadline = time.monotonic() + LOG_SECONDS
+        try:
+            while (line := worker._stderr_queue.get(timeout=max(0, deadline - time.monotonic()))) != (
+                worker_code.END_OF_LOG
+            ):
+                lines.append(line)
+        except queue.Empty:
+            pass
         return "\n".join(lines)
 
-    _replace_in_worker(_ANSWERED, _ANSWERED_AND_LOGGED)
-    lambda_runtime.Worker._drain_stderr_bounded = drain
+    lambda_runtime.Worker._drain_stderr_bounded = log_of_call
 
 
 def failures_name_their_error() -> None:
-    """Plain: a function that raises is killed, so that the next call is a cold start, and its error type is always
-    `Runtime.HandlerError`. Patched: the worker lives on, and the answer has the exception's name and its stack trace,
-    as AWS gives them."""
+    """Plain: the error type of a function that raises is always `Runtime.HandlerError`, and there is no stack trace.
+    Patched: the answer is the one that AWS gives, with the exception's name, and where it was raised."""
     from ministack.core import lambda_runtime
     from ministack.services import lambda_svc
 
-    _replace_in_worker(_HANDLER_FAILED, _STAYS_ALIVE)
-    here = threading.local()
-    plain_invoke = lambda_runtime.Worker.invoke
-    plain_execute = lambda_svc._execute_function_warm
+    call_worker, call_function = lambda_runtime.Worker.invoke, lambda_svc._execute_function_warm
+    thread = threading.local()
 
     def invoke(worker: Any, *arguments: Any, **named: Any) -> Any:
-        response = plain_invoke(worker, *arguments, **named)
-        if response.get("failed"):
-            response = {**response, **response["failed"]}
-        here.failed = response if response.get("error_type") else None
-        return response
+        answer = call_worker(worker, *arguments, **named)
+        result = answer.get("result")
+        thread.failure = result.get(worker_code.FAILED) if isinstance(result, dict) else None
+        if thread.failure:
+            answer = {**answer, "status": "error", "result": None, "error": thread.failure["errorMessage"]}
+        return answer
 
     def execute(*arguments: Any, **named: Any) -> Any:
-        here.failed = None
-        result = plain_execute(*arguments, **named)
-        if result.get("error") and here.failed:
-            trace = here.failed["trace"].splitlines(keepends=True)
-            result["body"] |= {"errorType": here.failed["error_type"], "stackTrace": trace[1:-1]}
+        thread.failure = None
+        result = call_function(*arguments, **named)
+        if thread.failure and result.get("error"):
+            result["body"] = {**result["body"], **thread.failure}
         return result
 
     lambda_runtime.Worker.invoke = invoke
@@ -130,17 +131,8 @@ def folders_of_workers_are_removed() -> None:
             used = {w._tmpdir for pool in lambda_runtime._workers.values() for w in pool}
         used.add(worker._tmpdir)
         for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{worker.func_name}-*"):
-            abandoned = time.time() - folder.stat().st_mtime > 60
+            abandoned = time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
             if str(folder) not in used and abandoned:
                 shutil.rmtree(folder, ignore_errors=True)
 
     lambda_runtime.Worker._spawn = spawn
-
-
-def _replace_in_worker(old: str, new: str) -> None:
-    from ministack.core import lambda_runtime
-
-    script = lambda_runtime._PYTHON_WORKER_SCRIPT
-    if script.count(old) != 1:
-        raise RuntimeError("the emulator's worker is not the one that our patches are made for")
-    lambda_runtime._PYTHON_WORKER_SCRIPT = script.replace(old, new)

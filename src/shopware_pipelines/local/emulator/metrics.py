@@ -1,7 +1,6 @@
-"""What we change in the emulator's CloudWatch. Conformance tests: `tests/local/emulator/test_function_patches.py`.
+"""What we change in the emulator's CloudWatch.
 
-Parts follow code of MiniStack: Copyright (c) 2026 MiniStack Contributors. SPDX-License-Identifier: MIT
-Copies or substantial portions, including AI-assisted ports or rewrites, must retain this notice.
+Conformance tests: `tests/local/emulator/test_function_patches.py`, `tests/local/emulator/test_alarms.py`.
 """
 
 from __future__ import annotations
@@ -9,22 +8,20 @@ from __future__ import annotations
 import contextvars
 import copy
 import json
-import operator
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
+
+from shopware_pipelines.local.emulator.alarms import Alarm, by_name
 
 TICK_SECONDS: Final = 2.0
 MAX_POINTS: Final = 10_000
 """Of one metric with its dimensions; the oldest go."""
-COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
-    "GreaterThanOrEqualToThreshold": operator.ge,
-    "GreaterThanThreshold": operator.gt,
-    "LessThanThreshold": operator.lt,
-    "LessThanOrEqualToThreshold": operator.le,
-}
+
+Metric = tuple[str, str, float, str, dict[str, str]]
+"""(namespace, name, value, unit, dimensions)"""
 
 
 def apply() -> None:
@@ -58,41 +55,47 @@ def metrics_in_logs_count() -> None:
     errors. Patched: what a function prints becomes metrics, and every call counts."""
     from ministack.services import cloudwatch, lambda_svc
 
-    plain, count = lambda_svc._emit_lambda_logs, lambda_svc._emit_lambda_metrics
+    log_call, count_call = lambda_svc._emit_lambda_logs, lambda_svc._emit_lambda_metrics
 
-    def count_throttles(name: str, duration_ms: float = 0, error: bool = False, throttle: bool = False) -> None:
-        if throttle:
-            count(name, duration_ms, error, throttle)
+    def log_and_count(func: Any, request_id: str, log: str, error: bool, duration_ms: int, **named: Any) -> None:
+        log_call(func, request_id, log, error, duration_ms, **named)
+        count_call((func.get("config") or func)["FunctionName"], duration_ms, error, False)
+        for line in (log or "").splitlines():
+            for metric in embedded_metrics(line):
+                cloudwatch.record_metric(*metric)
 
-    def emit(func: Any, request_id: str, text: str, error: bool, duration_ms: int, **named: Any) -> None:
-        plain(func, request_id, text, error, duration_ms, **named)
-        count((func.get("config") or func)["FunctionName"], duration_ms, error, False)
-        for line in (text or "").splitlines():
-            if line.startswith("{") and '"CloudWatchMetrics"' in line:
-                for metric in embedded_metrics(line):
-                    cloudwatch.record_metric(*metric)
+    def count_throttled(
+        function_name: str, duration_ms: float = 0, error: bool = False, throttle: bool = False
+    ) -> None:
+        if throttle:  # it has no log; the others have been counted with theirs
+            count_call(function_name, duration_ms, error, throttle)
 
-    lambda_svc._emit_lambda_logs = emit
-    lambda_svc._emit_lambda_metrics = count_throttles
+    lambda_svc._emit_lambda_logs = log_and_count
+    lambda_svc._emit_lambda_metrics = count_throttled
 
 
-def embedded_metrics(line: str) -> list[tuple[str, str, float, str, dict[str, str]]]:
-    """(namespace, name, value, unit, dimensions) of a line in embedded metric format; none where it is not one."""
-    found: list[tuple[str, str, float, str, dict[str, str]]] = []
+def embedded_metrics(line: str) -> list[Metric]:
+    """What a log line counts, if it is one in embedded metric format; one that is not whole counts nothing."""
+    if not line.startswith("{") or '"CloudWatchMetrics"' not in line:
+        return []
     try:
         document = json.loads(line)
-        for directive in document["_aws"]["CloudWatchMetrics"]:
-            for names in directive.get("Dimensions") or [[]]:
-                dimensions = {name: str(document[name]) for name in names}
-                for metric in directive["Metrics"]:
-                    value = document[metric["Name"]]
-                    found += [
-                        (directive["Namespace"], metric["Name"], float(v), metric.get("Unit", "None"), dimensions)
-                        for v in (value if isinstance(value, list) else [value])
-                    ]
+        return [
+            metric for directive in document["_aws"]["CloudWatchMetrics"] for metric in _counted(directive, document)
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
-    return found
+
+
+def _counted(directive: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[Metric]:
+    """A metric is counted once for each set of dimensions; its value is a member of the document, a number or some."""
+    sets = [{name: str(document[name]) for name in names} for names in directive.get("Dimensions") or [()]]
+    for metric in directive["Metrics"]:
+        name, unit = metric["Name"], metric.get("Unit", "None")
+        given = document[name]
+        for value in given if isinstance(given, list) else [given]:
+            for dimensions in sets:
+                yield directive["Namespace"], name, float(value), unit, dimensions
 
 
 def alarms_look_at_their_own_metric() -> None:
@@ -100,51 +103,31 @@ def alarms_look_at_their_own_metric() -> None:
     takes its own, period by period, and `TreatMissingData` holds."""
     from ministack.services import cloudwatch
 
-    def evaluate(alarm: Any) -> None:
-        if not alarm.get("MetricName") or alarm.get("ComparisonOperator") not in COMPARISONS:
+    def points_of(alarm: Alarm) -> list[Any]:
+        return [
+            point
+            for (namespace, name, _), points in list(cloudwatch._metrics.items())
+            if (namespace, name) == alarm.metric
+            and points
+            and by_name(points[-1].get("Dimensions")) == alarm.dimensions
+            for point in list(points)
+        ]
+
+    def evaluate(entry: Any) -> None:
+        alarm = Alarm.of(entry)
+        if alarm is None:
             return
-        old, new = alarm["StateValue"], _state(alarm, cloudwatch)
-        if old == new:
-            return
-        reason = f"{alarm['MetricName']} is {'' if new == 'ALARM' else 'not '}beyond {alarm['Threshold']}"
-        alarm.update(StateValue=new, StateReason=reason, StateUpdatedTimestamp=int(time.time()))
-        cloudwatch._record_history(alarm["AlarmName"], old, new, reason)
-        cloudwatch._dispatch_alarm_actions(alarm, old, new, reason)
-        cloudwatch._evaluate_parent_alarms(alarm)
+
+        def statistic(points: Any) -> float:
+            return float(cloudwatch._stat_value(cloudwatch._calc_stats(points), alarm.statistic, points))
+
+        found = list(alarm.datapoints(points_of(alarm), time.time(), statistic))
+        state = alarm.state(found, entry["StateValue"])
+        if state != entry["StateValue"]:
+            change = {"AlarmName": entry["AlarmName"], "StateValue": state, "StateReason": alarm.reason(found, state)}
+            cloudwatch._set_alarm_state({}, change, False, is_json=True)  # with its history and its actions
 
     cloudwatch._evaluate_alarm = evaluate
-
-
-def _state(alarm: Any, cloudwatch: Any) -> str:
-    dimensions = alarm.get("Dimensions") or {}
-    if isinstance(dimensions, list):
-        dimensions = {d["Name"]: d["Value"] for d in dimensions}
-    wanted = {name: str(value) for name, value in dimensions.items()}
-    points: list[Any] = []
-    for (namespace, name, _), found in list(cloudwatch._metrics.items()):
-        if (namespace, name) == (alarm["Namespace"], alarm["MetricName"]) and found:
-            given = {key: str(value) for key, value in (found[-1].get("Dimensions") or {}).items()}
-            points += found if given == wanted else []
-    period, periods = alarm.get("Period", 60), alarm.get("EvaluationPeriods", 1)
-    statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic", "Average")
-    missing = alarm.get("TreatMissingData") or "missing"
-    now = time.time()
-    beyond = seen = 0
-    for back in range(periods):
-        newest = now - period * back
-        inside = [p for p in points if newest - period < p["Timestamp"] <= newest]
-        if inside:
-            value = cloudwatch._stat_value(cloudwatch._calc_stats(inside), statistic, inside)
-            beyond += COMPARISONS[alarm["ComparisonOperator"]](value, alarm["Threshold"])
-            seen += 1
-        elif missing in ("breaching", "notBreaching"):
-            beyond += missing == "breaching"
-            seen += 1
-    if beyond >= (alarm.get("DatapointsToAlarm") or periods):
-        return "ALARM"
-    if seen:
-        return "OK"
-    return "INSUFFICIENT_DATA" if missing == "missing" else str(alarm["StateValue"])
 
 
 def alarms_are_looked_at_all_the_time() -> None:
@@ -153,7 +136,7 @@ def alarms_are_looked_at_all_the_time() -> None:
     from ministack.core.responses import _request_account_id, _request_region
     from ministack.services import cloudwatch, sqs
 
-    def tick(account: str, region: str) -> None:
+    def look(account: str, region: str) -> None:
         _request_account_id.set(account)
         _request_region.set(region)
         now = time.time()
@@ -164,13 +147,13 @@ def alarms_are_looked_at_all_the_time() -> None:
         for alarm in list(cloudwatch._alarms.values()):
             cloudwatch._evaluate_alarm(alarm)
 
-    def tick_for_ever() -> None:
+    def look_for_ever() -> None:
         while True:
             time.sleep(TICK_SECONDS)
             for account, region in {tuple(key[:2]) for key in list(cloudwatch._alarms._data)}:
                 try:
-                    contextvars.copy_context().run(tick, account, region)
+                    contextvars.copy_context().run(look, account, region)
                 except Exception:  # noqa: BLE001  (the emulator must go on)
                     traceback.print_exc()
 
-    threading.Thread(target=tick_for_ever, name="alarms", daemon=True).start()
+    threading.Thread(target=look_for_ever, name="alarms", daemon=True).start()

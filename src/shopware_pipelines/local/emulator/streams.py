@@ -1,40 +1,60 @@
 """What we change in the emulator's Kinesis.
 
 Each change has a conformance test in `tests/local/emulator/test_stream_patches.py`.
-
-Parts follow code of MiniStack: Copyright (c) 2026 MiniStack Contributors. SPDX-License-Identifier: MIT
-Copies or substantial portions, including AI-assisted ports or rewrites, must retain this notice.
 """
 
 from __future__ import annotations
 
-import base64
-import copy
-import json
 import os
 import shutil
+import threading
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
-from operator import itemgetter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from shopware_pipelines.local.emulator.iterators import (
+    RefusedError,
+    ShardIterator,
+    arrival,
+    parse_token,
+    read,
+    sequence_number,
+    starting_after,
+)
 from shopware_pipelines.local.emulator.stream_log import LoggedRecords, open_log
 
 CONSUMED_PATH: Final = "/_swp/consumed"
 KEEP_SECONDS: Final = 10.0
 """Consumed records stay this long after they came, for whoever looks at a stream beside its consumers."""
-MAX_ANSWER_BYTES: Final = 10 * 1024 * 1024
-"""Of one GetRecords, as on AWS."""
-ITERATOR_SECONDS: Final = 300.0
 
-_sequence: Final = itemgetter("SequenceNumber")
-_arrival: Final = itemgetter("ApproximateArrivalTimestamp")
 _floors: dict[str, Mapping[str, str]] = {}
 """Stream ARN to shard to the sequence number up to which every consumer has taken the records."""
-_newest_ms: Final = [0]
-"""Time in the newest sequence number."""
+
+
+class SequenceNumbers:
+    """They say the time, in milliseconds before the last ten digits, and grow whatever the clock does."""
+
+    PER_MILLISECOND: Final = 10**10
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def next(self) -> str:
+        """A new one; as texts they sort as they were made."""
+        with self._lock:
+            self._last = max(self._last + 1, int(time.time() * 1000) * self.PER_MILLISECOND)
+            return f"{self._last:030d}"
+
+    def go_beyond(self, number: str) -> None:
+        """That one has been given away."""
+        with self._lock:
+            self._last = max(self._last, int(number))
+
+
+numbers: Final = SequenceNumbers()
 
 
 def apply() -> None:
@@ -55,13 +75,7 @@ def sequence_numbers_never_go_back() -> None:
     """Plain: they follow the system's clock, wherever it goes. Patched: they grow, so that a shard is always sorted."""
     from ministack.services import kinesis
 
-    def following() -> str:
-        with kinesis._sequence_lock:
-            kinesis._sequence_counter += 1
-            _newest_ms[0] = max(_newest_ms[0], int(time.time() * 1000))
-            return f"{_newest_ms[0]:020d}{kinesis._sequence_counter:010d}"
-
-    kinesis._next_sequence_number = following
+    kinesis._next_sequence_number = numbers.next
 
 
 def trim_what_is_consumed() -> None:
@@ -74,11 +88,11 @@ def trim_what_is_consumed() -> None:
         floors = _floors.get(stream["StreamARN"], {})
         for shard_id, shard in stream["shards"].items():
             records = shard["records"]
-            if not records or _arrival(records[0]) > now - KEEP_SECONDS:
+            if not records or arrival(records[0]) > now - KEEP_SECONDS:
                 continue
-            old = bisect_left(records, now - stream["RetentionPeriodHours"] * 3600, key=_arrival)
-            settled = bisect_left(records, now - KEEP_SECONDS, key=_arrival)
-            taken = bisect_right(records, floors.get(shard_id, ""), key=_sequence)
+            old = bisect_left(records, now - stream["RetentionPeriodHours"] * 3600, key=arrival)
+            settled = bisect_left(records, now - KEEP_SECONDS, key=arrival)
+            taken = bisect_right(records, floors.get(shard_id, ""), key=sequence_number)
             gone = max(old, min(settled, taken))
             if gone:
                 del records[:gone]
@@ -94,65 +108,44 @@ def iterators_know_sequence_numbers() -> None:
     from ministack.core.responses import error_response_json, json_response
     from ministack.services import kinesis
 
-    def get_shard_iterator(data: Any) -> Any:
-        name, stream = kinesis._resolve_stream(data)
-        shard = stream["shards"].get(data.get("ShardId")) if stream else None
-        if shard is None:
-            what = f"Shard {data.get('ShardId')} of stream {name} not found"
-            return error_response_json("ResourceNotFoundException", what, 400)
-        kind = data.get("ShardIteratorType", "LATEST")
-        wanted = data.get("StartingSequenceNumber", "")
-        if kind == "AT_TIMESTAMP" and data.get("Timestamp") is None:
-            return error_response_json("ValidationException", "Timestamp required for AT_TIMESTAMP", 400)
-        records = shard["records"]
-        if kind == "TRIM_HORIZON":
-            after = ""
-        elif kind == "LATEST":
-            after = kinesis._next_sequence_number()
-        elif kind == "AFTER_SEQUENCE_NUMBER":
-            after = wanted
-        elif kind == "AT_SEQUENCE_NUMBER":
-            after = _before(wanted)
-        elif kind == "AT_TIMESTAMP":
-            at = bisect_left(records, float(data["Timestamp"]), key=_arrival)
-            after = _before(_sequence(records[at])) if at < len(records) else kinesis._next_sequence_number()
-        else:
-            return error_response_json("ValidationException", f"Invalid ShardIteratorType: {kind}", 400)
-        return json_response({"ShardIterator": _token(stream["StreamARN"], data["ShardId"], after)})
+    def answering(handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def handled(request: Any) -> Any:
+            try:
+                return json_response(handle(request))
+            except RefusedError as error:
+                return error_response_json(error.name, str(error), 400)
 
-    def get_records(data: Any) -> Any:
-        try:
-            arn, shard_id, after, made = json.loads(base64.b64decode(data.get("ShardIterator", ""), validate=True))
-        except ValueError:
-            return error_response_json("InvalidArgumentException", "Invalid ShardIterator.", 400)
-        if time.time() - made > ITERATOR_SECONDS:
-            return error_response_json("ExpiredIteratorException", "Iterator has expired", 400)
-        stream = kinesis._resolve_stream_by_arn(arn)
+        return handled
+
+    def shard_of(stream: Any, shard_id: Any) -> Any:
         shard = stream["shards"].get(shard_id) if stream else None
         if shard is None:
-            return error_response_json("ResourceNotFoundException", "Stream or shard not found", 400)
-        kinesis._expire_records(stream)
-        records = shard["records"]
-        at = bisect_right(records, after, key=_sequence)
-        chosen: list[Any] = []
-        size = 0
-        for record in records[at : at + min(data.get("Limit", 10_000), 10_000)]:
-            size += len(record["Data"]) * 3 // 4 + len(record["PartitionKey"])
-            if chosen and size > MAX_ANSWER_BYTES:
-                break
-            chosen.append({**record, "Data": kinesis._ensure_base64(record["Data"])})
-        behind = at + len(chosen)
-        waiting = time.time() - _arrival(records[behind]) if behind < len(records) else 0
-        return json_response(
-            {
-                "Records": chosen,
-                "NextShardIterator": _token(arn, shard_id, _sequence(chosen[-1]) if chosen else after),
-                "MillisBehindLatest": max(0, int(waiting * 1000)),
-            }
-        )
+            raise RefusedError("ResourceNotFoundException", f"There is no such stream, or no shard {shard_id} in it.")
+        return shard
 
-    kinesis._get_shard_iterator = get_shard_iterator
-    kinesis._get_records = get_records
+    def get_shard_iterator(request: Any) -> Any:
+        _, stream = kinesis._resolve_stream(request)
+        records = shard_of(stream, request.get("ShardId"))["records"]
+        after = starting_after(request, records, kinesis._next_sequence_number())
+        return {"ShardIterator": ShardIterator(stream["StreamARN"], request["ShardId"], after, time.time()).token()}
+
+    def get_records(request: Any) -> Any:
+        now = time.time()
+        asked = parse_token(request.get("ShardIterator") or "", now)
+        stream = kinesis._resolve_stream_by_arn(asked.stream_arn)
+        records = shard_of(stream, asked.shard_id)["records"]
+        kinesis._expire_records(stream)
+        chosen, end = read(records, asked.after, request.get("Limit"))
+        after = sequence_number(chosen[-1]) if chosen else asked.after
+        behind_seconds = now - arrival(records[end]) if end < len(records) else 0.0
+        return {
+            "Records": [{**record, "Data": kinesis._ensure_base64(record["Data"])} for record in chosen],
+            "NextShardIterator": ShardIterator(asked.stream_arn, asked.shard_id, after, now).token(),
+            "MillisBehindLatest": max(0, int(behind_seconds * 1000)),
+        }
+
+    kinesis._get_shard_iterator = answering(get_shard_iterator)
+    kinesis._get_records = answering(get_records)
 
 
 def keep_records_in_a_log(folder: Path) -> None:
@@ -161,7 +154,6 @@ def keep_records_in_a_log(folder: Path) -> None:
 
     After `trim_what_is_consumed`: every put and every read passes there, however the stream was made.
     """
-    from ministack.core.responses import AccountRegionScopedDict
     from ministack.services import kinesis
 
     expire, plain_restore = kinesis._expire_records, kinesis._restore_stream_store
@@ -184,29 +176,9 @@ def keep_records_in_a_log(folder: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
         for stream in streams:
             attach(stream)
-            newest = [_sequence(s["records"][-1]) for s in stream["shards"].values() if s["records"]]
-            _newest_ms[0] = max([_newest_ms[0], *(int(number) // 10**10 + 1 for number in newest)])
+            for shard in stream["shards"].values():
+                if shard["records"]:
+                    numbers.go_beyond(sequence_number(shard["records"][-1]))
 
-    def get_state() -> dict[str, Any]:
-        streams = AccountRegionScopedDict()
-        for key, stream in list(kinesis._streams._data.items()):
-            shards = {name: {**shard, "records": []} for name, shard in list(stream["shards"].items())}
-            streams._data[key] = {**stream, "shards": shards, "tags": dict(stream["tags"])}
-        return {
-            "streams": streams,
-            "consumers": copy.deepcopy(kinesis._consumers),
-            "resource_policies": copy.deepcopy(kinesis._resource_policies),
-        }
-
-    kinesis.get_state = get_state
     kinesis._restore_stream_store = restore
     kinesis._expire_records = attach_and_expire
-
-
-def _before(sequence_number: str) -> str:
-    """Sorts just before it, and after any smaller one."""
-    return f"{int(sequence_number or 0) - 1:030d}"
-
-
-def _token(arn: str, shard_id: str, after: str) -> str:
-    return base64.b64encode(json.dumps([arn, shard_id, after, time.time()]).encode()).decode()
