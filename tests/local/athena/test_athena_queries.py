@@ -134,6 +134,63 @@ def test_expressions_mean_what_they_mean_on_athena(lake: Folder, expression: str
     assert value(lake, expression) == answer
 
 
+@pytest.mark.parametrize(
+    ("expression", "answer"),
+    [
+        ("regexp_extract('x', '[0-9]+')", None),
+        ("regexp_extract('order 12', '([a-z]+) ([0-9]+)', 2)", "12"),
+        ("regexp_replace('2026-01-02', '([0-9]+)-([0-9]+)-([0-9]+)', '$3.$2.$1')", "02.01.2026"),
+        ("split_part('a', '/', 3)", None),
+        ("split_part('a/b', '/', 2)", "b"),
+        ("split_part('a/b', '/', x) FROM (VALUES 3) AS t(x)", None),
+        ("substr('hello', 0)", ""),
+        ("substr('hello', x, 2) FROM (VALUES 0) AS t(x)", ""),
+        ("substr('hello', -3)", "llo"),
+        ("slice(ARRAY[1, 2, 3], 2, 2)", "[2, 3]"),
+        ("sequence(3, 1)", "[3, 2, 1]"),
+        ("sequence(1, 3)", "[1, 2, 3]"),
+        ("min_by(x, y) FROM (VALUES (NULL, 1), (2, 3)) AS t(x, y)", None),
+        ("extract(DOW FROM date '2026-11-29')", "7"),
+        ("extract(YEAR_OF_WEEK FROM date '2027-01-01')", "2026"),
+        ("millisecond(timestamp '2026-01-01 00:00:56.789')", "789"),
+        ("hour(timestamp '2026-07-01 12:00:00' AT TIME ZONE 'Europe/Berlin')", "14"),
+        ("hour(timestamp '2026-07-01 12:00:00 UTC' AT TIME ZONE 'Europe/Berlin')", "14"),
+        ("hour(at_timezone(timestamp '2026-07-01 12:00:00', 'Europe/Berlin'))", "14"),
+        ("json_extract_scalar('{\"a\": [1]}', '$.a')", None),
+        ("json_extract_scalar('{\"a\": true}', '$.a')", "true"),
+        ("json_extract_scalar('no json', '$.a')", None),
+        ("date_add('day', 3, date '2026-01-30')", "2026-02-02"),
+        ("date_add('month', 1, date_add('day', 1, date '2026-01-30'))", "2026-02-28"),
+        ("date '2026-01-31' + INTERVAL '2' DAY", "2026-02-02"),
+        ("date_trunc('week', date '2026-11-26')", "2026-11-23"),
+        ("date_add('hour', 1, timestamp '2026-01-30 00:00:00')", "2026-01-30 01:00:00.000"),
+        ("ARRAY[1, NULL]", "[1, null]"),
+        ("100e0 * 1 / 3", "33.333333333333336"),
+        ("split_part(regexp_extract('a/b', '.+'), '/', 2)", "b"),
+    ],
+)
+def test_where_duckdb_would_answer_otherwise_trino_is_right(lake: Folder, expression: str, answer: str | None) -> None:
+    assert value(lake, expression) == answer
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 100.0 * count(*) / 3 FROM crm_data",
+        "SELECT 1 / CAST(3 AS decimal(5, 2))",
+        "SELECT x FROM (VALUES 1, 1) AS t(x) ORDER BY x FETCH FIRST 1 ROW WITH TIES",
+        "SELECT json_value('{}', 'lax $.a')",
+        "SELECT json_query('{}', 'lax $.a')",
+        "SELECT json_exists('{}', 'lax $.a')",
+        "SELECT regexp_replace('a', 'a', message_excerpt) FROM crm_data",
+        "SELECT max_by(rating, hour, 2) FROM crm_data",
+    ],
+)
+def test_what_would_have_another_value_is_refused_in_one_line(lake: Folder, sql: str) -> None:
+    with pytest.raises(SqlError, match=r"^NOT_SUPPORTED: the local Athena does not run [^\n]+$"):
+        ask(lake, sql)
+
+
 def test_division_by_zero_fails(lake: Folder) -> None:
     with pytest.raises(duckdb.Error, match="Division by zero"):
         value(lake, "1 / (1 - 1)")

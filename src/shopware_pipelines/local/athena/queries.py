@@ -51,7 +51,7 @@ ATHENA_TYPE: Final = {
 }
 MACROS: Final = (
     "CREATE MACRO map_agg(k, v) AS map(list(k), list(v))",
-    "CREATE MACRO at_timezone(t, z) AS timezone(z, t)",
+    "CREATE MACRO at_timezone(t, z) AS timezone(z, CAST(t AS TIMESTAMPTZ))",
     "CREATE MACRO to_iso8601(t) AS strftime(t, '%Y-%m-%dT%H:%M:%S.%g')",
 )
 FILE: Final = "$path"
@@ -241,9 +241,9 @@ def text(value: Any) -> str | None:
     if isinstance(value, bytes):
         return value.hex(" ")
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(str(text(v)) for v in value) + "]"
+        return "[" + ", ".join("null" if v is None else str(text(v)) for v in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}={text(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k}={'null' if v is None else text(v)}" for k, v in value.items()) + "}"
     return str(value)
 
 

@@ -10,6 +10,8 @@ from typing import Final
 
 from sqlglot import exp
 
+from shopware_pipelines.local.athena.differences import DIFFERENCES
+
 MILLISECONDS: Final = "%Y-%m-%d %H:%M:%S.%f"
 
 
@@ -18,17 +20,11 @@ def translate(query: exp.Query, now: datetime) -> exp.Query:
     happens at one moment, as on Trino."""
     _name_columns(query)
     _stop_the_clock(query, now.astimezone(UTC))
-    for difference in list(query.find_all(exp.DateDiff)):
-        unit = difference.text("unit").lower() or "day"
-        # DuckDB's date_diff counts the boundaries that are crossed, Trino's the whole units that have passed.
-        passed = [exp.Literal.string(unit), difference.expression, difference.this]
-        difference.replace(exp.Anonymous(this="datesub", expressions=passed))
-    for call in list(query.find_all(exp.Format)):
-        call.replace(exp.func("PRINTF", call.this, *call.expressions))
-    for counted in list(query.find_all(exp.CountIf)):
-        # DuckDB's count_if of nothing but nulls is null, Trino's is 0.
-        one = exp.If(this=counted.this, true=exp.Literal.number(1))
-        counted.replace(exp.Count(this=exp.Case(ifs=[one]), big_int=True))
+    # Inner expressions first: what an outer one copies has been translated.
+    for node in reversed(list(query.find_all(*DIFFERENCES))):
+        rewritten = DIFFERENCES[type(node)](node)
+        if rewritten is not node:
+            node.replace(rewritten)
     return query
 
 
