@@ -71,6 +71,15 @@ def test_partitions_that_the_filter_excludes_are_not_opened(
         ("SELECT 1 FROM (SELECT day AS hour FROM crm_data) WHERE hour = 9", []),
         ("SELECT 1 FROM (SELECT hour + 1 AS hour FROM crm_data) WHERE hour = 9", ALL),
         ("SELECT 1 FROM (SELECT *, row_number() OVER (ORDER BY record_id) n FROM crm_data) WHERE hour = 9", ALL),
+        ("SELECT 1 FROM (SELECT hour, day FROM crm_data) AS s (day, hour) WHERE hour = 31", ALL),
+        ("SELECT 1 FROM (SELECT hour + 1 AS hour, * FROM crm_data) WHERE hour = 9", ALL),
+        (
+            (
+                "SELECT 1 FROM (SELECT a.hour, row_number() OVER (PARTITION BY b.hour ORDER BY a.record_id) AS n "
+                "FROM crm_data a JOIN crm_data b ON a.day = b.day) WHERE hour = 9 AND n = 1"
+            ),
+            [*ALL, *ALL],
+        ),
         ("WITH t AS (SELECT * FROM crm_data_unique WHERE hour = 9) SELECT count(*) FROM t", [9]),
         ("WITH t AS (SELECT * FROM crm_data_unique) SELECT count(*) FROM t WHERE hour = 9", ALL),
         ("SELECT hour FROM crm_data WHERE hour = 9 UNION ALL SELECT hour FROM crm_data WHERE hour = 10", [9, 10]),
@@ -218,7 +227,9 @@ WORDS = st.one_of(
     st.builds("format('%02d', {})".format, NUMBERS),
     st.builds("lpad(CAST({} AS varchar), 3, '0')".format, NUMBERS),
     st.builds("({} || {})".format, TEXTS, TEXTS),
-    st.builds("substr({}, 1, 1)".format, TEXTS),
+    st.builds("substr({}, {})".format, TEXTS, NUMBERS),
+    st.builds("split_part({}, '1', 2)".format, TEXTS),
+    st.builds("regexp_extract({}, '[0-9]')".format, TEXTS),
     st.builds("date_format({}, '%Y-%m')".format, DAYS),
 )
 COMPARISON = st.sampled_from(["=", "<>", "<", "<=", ">", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM"])
