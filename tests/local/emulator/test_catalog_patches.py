@@ -103,11 +103,12 @@ def test_what_is_refused_changes_nothing(glue: Emulated) -> None:
 
 
 def is_view_for_trino(table: dict[str, Any]) -> bool:
-    """Trino's rule: the type, the flag, and the comment, for which Glue's description is taken if there is one."""
+    """Trino's rule: the type, the flag, and the comment, for which Glue's description is taken if there is one; and an
+    owner, as whom the view runs."""
     parameters = table.get("Parameters", {})
     comment = table["Description"] if table.get("Description") is not None else parameters.get("comment")
     is_flagged = table.get("TableType") == "VIRTUAL_VIEW" and parameters.get("presto_view") == "true"
-    return is_flagged and comment == "Presto View"
+    return is_flagged and comment == "Presto View" and bool(table.get("Owner"))
 
 
 @pytest.mark.parametrize("name", ["web_events", "customer_interactions"])

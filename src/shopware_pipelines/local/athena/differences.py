@@ -71,11 +71,16 @@ def _regexp_replace(node: exp.RegexpReplace) -> exp.Expr:
 
 
 def _substring(node: exp.Substring) -> exp.Expr:
-    # Places are counted from 1; at 0 there is nothing for Trino, and for DuckDB the place before the first.
+    # For Trino there is nothing at place 0, nor before the first; DuckDB begins there with the first.
     start = node.args.get("start")
-    if start is None or (isinstance(start.unnest(), exp.Literal | exp.Neg) and start.name != "0"):
+    if start is None or (isinstance(start, exp.Literal) and start.name != "0"):
         return node
-    return _when(exp.EQ(this=start.copy(), expression=exp.Literal.number(0)), exp.Literal.string(""), node.copy())
+    length = exp.Neg(this=_call("length", node.this.copy()))
+    outside = exp.Or(
+        this=exp.EQ(this=start.copy(), expression=exp.Literal.number(0)),
+        expression=exp.LT(this=exp.Paren(this=start.copy()), expression=length),
+    )
+    return _when(outside, exp.Literal.string(""), node.copy())
 
 
 def _slice(node: exp.ArraySlice) -> exp.Expr:

@@ -61,10 +61,12 @@ def view_table_input(contract: Contract, database: str, table: str) -> dict[str,
     """`TableInput` of Glue's CreateTable, or of AWS::Glue::Table, for the view over `database.table`.
 
     Without a description: Trino reads it as the table's comment, and what is a view must have the comment below.
+    With an owner: on Trino a view reads its tables as its owner, and without one it reads none.
     """
     encoded = base64.b64encode(view_definition(contract, database, table).encode()).decode()
     return {
         "Name": view_name(table),
+        "Owner": contract.owner,
         "TableType": "VIRTUAL_VIEW",
         "ViewOriginalText": f"/* Presto View: {encoded} */",
         "ViewExpandedText": "/* Presto View */",
