@@ -163,6 +163,8 @@ def keep_records_in_a_log(folder: Path) -> None:
             if not isinstance(shard["records"], LoggedRecords):
                 place = folder / stream["StreamName"] / name
                 shard["records"] = open_log(place, shard["starting_sequence_number"], shard["records"])
+                if shard["records"]:
+                    numbers.go_beyond(sequence_number(shard["records"][-1]))
 
     def attach_and_expire(stream: Any) -> None:
         attach(stream)
@@ -176,9 +178,6 @@ def keep_records_in_a_log(folder: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
         for stream in streams:
             attach(stream)
-            for shard in stream["shards"].values():
-                if shard["records"]:
-                    numbers.go_beyond(sequence_number(shard["records"][-1]))
 
     kinesis._restore_stream_store = restore
     kinesis._expire_records = attach_and_expire
