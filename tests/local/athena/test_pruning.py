@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,21 @@ def test_chance_closes_no_file(mixed: Folder, chance: str, opened: int) -> None:
     ask(mixed, f"SELECT count(*) FROM t WHERE {chance}")
 
     assert len(mixed.opened) == opened
+
+
+def test_queries_may_run_at_once(mixed: Folder) -> None:
+    pruning._volatile.cache_clear()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: ask(mixed, "SELECT count(*) FROM t WHERE hour = 10"), range(24)))
+
+    assert found == [[["4"]]] * 24
+
+
+def test_the_connection_that_all_threads_share_is_left_alone(mixed: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    pruning._volatile.cache_clear()
+    monkeypatch.setattr(duckdb, "execute", lambda *_: pytest.fail("it is busy with another query"))
+
+    assert ask(mixed, "SELECT count(*) FROM t WHERE hour = 10") == [["4"]]
 
 
 def test_a_table_keeps_the_names_that_its_alias_gives_to_columns(mixed: Folder) -> None:

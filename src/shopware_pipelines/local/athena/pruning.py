@@ -84,7 +84,11 @@ def _is_left_to_chance(condition: str) -> bool:
 
 @cache
 def _volatile() -> frozenset[str]:
-    rows = duckdb.execute("SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'").fetchall()
+    # A connection of its own: queries run in threads, and the module's default one is everybody's.
+    with duckdb.connect(":memory:") as connection:
+        rows = connection.execute(
+            "SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
+        ).fetchall()
     return frozenset(name for (name,) in rows)
 
 
