@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,18 +175,26 @@ class _Say:
 
 def bounds(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What must hold."""
-    yield _bound("records lost or shown twice", report["unexplained"], 0)
+    yield bound("records lost or shown twice", report["unexplained"], 0)
     polled = sum(feed["polled"] for feed in report["feeds"].values())
-    yield _bound("records made and not polled", abs(report["made"] - polled), 0)
+    yield bound("records made and not polled", abs(report["made"] - polled), 0)
     wanted = 0.98 * report["rate"] * report["seconds"]
     yield {"what": "records polled", "value": polled, "wanted": f"at least {wanted:,.0f}", "kept": polled >= wanted}
     for name, found in report["freshness"].items():
-        yield _bound(f"{name}: p99 seconds from put to queryable", found["p99_seconds"], 5)
+        yield bound(f"{name}: p99 seconds from put to queryable", found["p99_seconds"], 5)
     for name, found in report["memory"].items():
-        yield _bound(f"{name}: memory in the last minute over the second", found["ratio"], 1.1)
+        yield bound(f"{name}: memory in the last minute over the second", found["ratio"], 1.1)
 
 
-def _bound(what: str, value: float, at_most: float) -> dict[str, Any]:
+def say_bounds(found: Sequence[Mapping[str, Any]]) -> bool:
+    """Print each; returns whether all are kept."""
+    for one in found:
+        print(f"{'kept  ' if one['kept'] else 'BROKEN'} {one['what']}: {one['value']:g} ({one['wanted']})")
+    return all(one["kept"] for one in found)
+
+
+def bound(what: str, value: float, at_most: float) -> dict[str, Any]:
+    """A figure and the most that it may be."""
     return {"what": what, "value": value, "wanted": f"at most {at_most:g}", "kept": value <= at_most}
 
 
@@ -206,15 +214,14 @@ def main() -> None:
     if asked.report:
         asked.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({k: v for k, v in report.items() if k != "bounds"}, indent=1))
-    for bound in report["bounds"]:
-        print(f"{'kept  ' if bound['kept'] else 'BROKEN'} {bound['what']}: {bound['value']:g} ({bound['wanted']})")
+    kept = say_bounds(report["bounds"])
     if asked.folder is None:
         shutil.rmtree(folder.parent, ignore_errors=True)
     run = f"{asked.seconds:g} s at {asked.rate:,g} records a second"
     section = {**began, "table": {f"{name}, {run}": found for name, found in report["freshness"].items()}}
     results.merge({"end_to_end": section | {"bounds": report["bounds"]}})
     results.PAGE.write_text(results.page(), encoding="utf-8")
-    sys.exit(0 if all(b["kept"] for b in report["bounds"]) else 1)
+    sys.exit(0 if kept else 1)
 
 
 if __name__ == "__main__":

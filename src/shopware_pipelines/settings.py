@@ -54,6 +54,14 @@ class AwsSettings(_FromEnvironment):
 
 
 @dataclass(frozen=True, slots=True)
+class LocalSettings(_FromEnvironment):
+    """The local stack; read by `swp up` when it starts the emulator."""
+
+    concurrency: str = _variable("SWP_CONCURRENCY", default="8")
+    """How many functions may run at once, and so how many worker processes there are at most."""
+
+
+@dataclass(frozen=True, slots=True)
 class TriggerSettings(_FromEnvironment):
     """The function `inventory_trigger`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from shopware_pipelines.errors import UsageError
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
+
+
+THROTTLED: Final = 429
+THROTTLED_CALLS: Final = 8
+"""So often a call is tried that is refused: for about ten seconds."""
+LONGEST_PAUSE_SECONDS: Final = 2.0
+
+
+def when_throttled(attempts: int, response: Any = None, **_: Any) -> float | None:
+    """botocore's question after an answer: how long to wait before the call is made again; None, not at all."""
+    if response is None or response[0].status_code != THROTTLED or attempts >= THROTTLED_CALLS:
+        return None
+    return float(min(0.1 * 2.0**attempts, LONGEST_PAUSE_SECONDS))
 
 
 @dataclass(frozen=True)
@@ -46,8 +59,11 @@ class Clients:
 
     @cached_property
     def functions(self) -> LambdaClient:
-        """Lambda; an invocation takes as long as the function may, and is not repeated by the client."""
+        """Lambda; an invocation takes as long as the function may, and is not repeated by the client unless Lambda
+        refused it for want of free concurrency."""
         client: LambdaClient = self._client("lambda", read_timeout=930, attempts=1)
+        answers: Any = client.meta.events
+        answers.register_first("needs-retry.lambda.Invoke", when_throttled)
         return client
 
     @cached_property

@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from shopware_pipelines.errors import DataError
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.compute.delivery import Answer, GivenUp, Policy, Record, deliver
+from shopware_pipelines.local.compute.heartbeat import Progress
 from shopware_pipelines.local.compute.positions import Positions
 from shopware_pipelines.local.compute.queue_source import failures
 from shopware_pipelines.local.log import log
@@ -44,8 +45,9 @@ NOT_PLAYED: Final = ("FilterCriteria", "TumblingWindowInSeconds")
 class KinesisSource:
     """One event source mapping from a stream to a function."""
 
-    def __init__(self, clients: Clients, mapping: Mapping[str, Any], positions: Positions) -> None:
+    def __init__(self, clients: Clients, mapping: Mapping[str, Any], positions: Positions, progress: Progress) -> None:
         self.clients = clients
+        self.progress = progress
         self.positions = positions
         self.stream_arn: str = mapping["EventSourceArn"]
         self.function: str = mapping["FunctionArn"]
@@ -82,6 +84,7 @@ class KinesisSource:
                         threads[shard_id].start()
                 self._release_dead_letters()
             except (BotoCoreError, ClientError) as error:  # the emulator restarts, the stream is not there yet
+                self.progress.failed(error)
                 log(f"{self.stream_arn}: {error}")
             stop.wait(LOOK_AGAIN_SECONDS if threads else AFTER_AN_ERROR_SECONDS)
         for thread in threads.values():
@@ -94,10 +97,12 @@ class KinesisSource:
             response = self.clients.functions.invoke(FunctionName=self.function, Payload=event)
             payload = response["Payload"].read()
         except (BotoCoreError, ClientError) as error:
+            self.progress.failed(error)
             log(f"{self.function}: cannot be called: {error}")
             return None
         where = f"{self.function}: {len(records)} records of {shard_id} from {records[0].sequence_number}"
         if response.get("FunctionError"):
+            self.progress.failed(payload.decode(errors="replace"))
             log(f"{where}: failed: {payload.decode(errors='replace')[:500]}")
             return Answer(0, response["FunctionError"])
         if not self.reports_failures:
@@ -106,6 +111,7 @@ class KinesisSource:
         try:
             failed = failures(payload, numbers)
         except DataError as error:
+            self.progress.failed(error)
             log(f"{where}: {error}")
             return Answer(0)
         if failed:
@@ -211,8 +217,10 @@ class ShardReader:
                 batch = self.gather(stop)
                 if batch and self._deliver(batch, stop):
                     self.source.positions.advance(self.shard_id, batch[-1].sequence_number)
+                    self.source.progress.delivered()
                     records, batches = records + len(batch), batches + 1
             except Exception as error:  # noqa: BLE001  (a shard that nobody reads must not go unnoticed)
+                self.source.progress.failed(error)
                 log(f"{self.source.stream_arn} {self.shard_id}: {type(error).__name__}: {error}")
                 self.buffer.clear()
                 self._iterator = None
@@ -265,6 +273,7 @@ class ShardReader:
         except kinesis.exceptions.ExpiredIteratorException:
             self._iterator = None
             return
+        self.source.progress.read()
         self._iterator = answer.get("NextShardIterator")
         self.buffer += [
             Record(r["SequenceNumber"], r["PartitionKey"], r["Data"], r["ApproximateArrivalTimestamp"].timestamp())

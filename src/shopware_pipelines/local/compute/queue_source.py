@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shopware_pipelines.errors import DataError
 from shopware_pipelines.local.clients import Clients
+from shopware_pipelines.local.compute.heartbeat import Progress
 from shopware_pipelines.local.log import log
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ IDLE_WAIT_SECONDS: Final = 1
 class QueueSource:
     """One event source mapping from a queue to a function."""
 
-    def __init__(self, clients: Clients, mapping: Mapping[str, Any]) -> None:
+    def __init__(self, clients: Clients, mapping: Mapping[str, Any], progress: Progress) -> None:
         self.clients = clients
+        self.progress = progress
         self.queue_arn: str = mapping["EventSourceArn"]
         self.function: str = mapping["FunctionArn"]
         self.batch_size: int = mapping.get("BatchSize", 10)
@@ -59,6 +61,7 @@ class QueueSource:
                 MessageSystemAttributeNames=["All"],
                 MessageAttributeNames=["All"],
             ).get("Messages", [])
+            self.progress.read()
             if received and not batch:
                 deadline = time.monotonic() + self.window_seconds
             batch += received
@@ -77,11 +80,13 @@ class QueueSource:
         payload = answer["Payload"].read()
         seconds = time.monotonic() - started
         if answer.get("FunctionError"):
+            self.progress.failed(payload.decode(errors="replace"))
             log(f"{self.function}: {len(batch)} messages, failed after {seconds:.2f} s: {payload.decode()[:500]}")
             return
         try:
             failed = failures(payload, [m["MessageId"] for m in batch]) if self.reports_failures else frozenset()
         except DataError as error:
+            self.progress.failed(error)
             log(f"{self.function}: {len(batch)} messages, {error}")
             return
         done = [m for m in batch if m["MessageId"] not in failed]
@@ -93,6 +98,7 @@ class QueueSource:
                     for i, m in enumerate(done[start : start + RECEIVED_AT_ONCE])
                 ],
             )
+        self.progress.delivered()
         log(f"{self.function}: {len(batch)} messages, {len(failed)} of them failed, {seconds:.2f} s")
 
     def _record(self, message: MessageTypeDef) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shopware_pipelines.local.clients import Clients
+from shopware_pipelines.local.compute.heartbeat import FILE, Heartbeat, Progress
 from shopware_pipelines.local.compute.kinesis_source import KinesisSource
 from shopware_pipelines.local.compute.positions import Positions, common_floors, tell
 from shopware_pipelines.local.compute.queue_source import QueueSource
@@ -38,8 +40,8 @@ class Source(Protocol):
     def run(self, stop: threading.Event) -> None: ...
 
 
-SOURCES: Final[Mapping[str, Callable[[Clients, Mapping[str, Any], Positions], Source]]] = {
-    "sqs": lambda clients, mapping, _: QueueSource(clients, mapping),
+SOURCES: Final[Mapping[str, Callable[[Clients, Mapping[str, Any], Positions, Progress], Source]]] = {
+    "sqs": lambda clients, mapping, _, progress: QueueSource(clients, mapping, progress),
     "kinesis": KinesisSource,
 }
 """Service in the ARN of a mapping's source, to what serves it."""
@@ -52,6 +54,7 @@ class _Served:
     settings: Mapping[str, Any]
     thread: threading.Thread
     stop: threading.Event
+    progress: Progress
 
 
 class Runner:
@@ -66,22 +69,42 @@ class Runner:
         self.sources: dict[str, str] = {}
         """Mapping to the ARN of its source, also of those that are switched off."""
         self._positions: dict[str, Positions] = {}
+        self._looked_at: float | None = None
+        self._error: str | None = None
+        self._heartbeat = Heartbeat(home.folder / FILE, self.report)
 
     def run(self, stop: threading.Event) -> None:
         """Until told to stop; batches in hand are finished."""
+        self._heartbeat.start()
         while not stop.is_set():
             try:
                 self.look()
                 tell(self.clients.endpoint_url, self.floors())
                 self.services.look()
+                self._looked_at, self._error = time.time(), None
             except (BotoCoreError, ClientError, OSError) as error:
-                log(f"the emulator does not answer: {error}")
+                self._error = f"the emulator does not answer: {error}"
+                log(self._error)
             stop.wait(LOOK_AGAIN_SECONDS)
         self.services.stop()  # first: what it puts away should still be delivered
         for served in self.served.values():
             served.stop.set()
         for served in self.served.values():
             served.thread.join()
+        self._heartbeat.stop()
+
+    def report(self) -> dict[str, Any]:
+        """For the heartbeat; times in epoch seconds."""
+        return {
+            "pid": os.getpid(),
+            "looked_at": self._looked_at,
+            "error": self._error,
+            "mappings": {
+                uuid: {**served.progress.to_json(), "serves": served.thread.is_alive()}
+                for uuid, served in list(self.served.items())
+            },
+            "tasks": self.services.report(),
+        }
 
     def look(self) -> None:
         """Start what is new, let go what has changed or is gone."""
@@ -96,9 +119,10 @@ class Runner:
             if service not in SOURCES:
                 continue
             stop = threading.Event()
-            arguments = (service, settings, self.positions(uuid), stop)
+            progress = Progress(settings["EventSourceArn"], settings["FunctionArn"])
+            arguments = (service, settings, self.positions(uuid), progress, stop)
             thread = threading.Thread(target=self._serve, args=arguments, daemon=True)
-            self.served[uuid] = _Served(settings, thread, stop)
+            self.served[uuid] = _Served(settings, thread, stop, progress)
             thread.start()
 
     def floors(self) -> dict[str, dict[str, str]]:
@@ -117,12 +141,20 @@ class Runner:
         pages = self.clients.functions.get_paginator("list_event_source_mappings").paginate()
         return [m for page in pages for m in page["EventSourceMappings"]]
 
-    def _serve(self, service: str, settings: Mapping[str, Any], positions: Positions, stop: threading.Event) -> None:
+    def _serve(
+        self,
+        service: str,
+        settings: Mapping[str, Any],
+        positions: Positions,
+        progress: Progress,
+        stop: threading.Event,
+    ) -> None:
         log(f"serving {settings['EventSourceArn']} -> {settings['FunctionArn']}")
         while not stop.is_set():
             try:
-                SOURCES[service](self.clients, settings, positions).run(stop)
+                SOURCES[service](self.clients, settings, positions, progress).run(stop)
             except (BotoCoreError, ClientError) as error:  # the emulator restarts, a function is being updated
+                progress.failed(error)
                 log(f"{settings['EventSourceArn']}: {error}")
                 stop.wait(AFTER_AN_ERROR_SECONDS)
 

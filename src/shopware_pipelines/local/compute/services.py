@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,9 +29,11 @@ from shopware_pipelines.local.log import log
 GRACE_SECONDS: Final = 25.0
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 30.0
+RECORD: Final = "services.json"
 HEALTHY_AFTER_SECONDS: Final = 60.0
 """A process that ran so long is started again at once."""
 PYTHON: Final = ("python", "python3")
+ENDS_KEPT: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,10 @@ class Services:
         self.clients = clients
         self.home = home
         self.supervised: dict[str, _Supervised] = {}
-        self._record = home.folder / "services.json"
+        self._record = home.folder / RECORD
         self._recording = threading.Lock()
         self._refused: set[str] = set()
-        end([p for p in _recorded(self._record) if p.running()])  # of a runner that was killed
+        end([p for p in recorded(home) if p.running()])  # of a runner that was killed
 
     def look(self) -> None:
         """Start what is wanted and does not run, end what is not wanted any more. Raises what boto3 raises."""
@@ -73,6 +76,13 @@ class Services:
         for supervised in self.supervised.values():
             supervised.thread.join()
         self.supervised.clear()
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """Name of each process that is kept running, to when it ended by itself (epoch seconds) and how."""
+        return {
+            name: {"ends": list(supervised.ends), "code": supervised.last_code}
+            for name, supervised in list(self.supervised.items())
+        }
 
     def _wanted(self) -> Iterator[Task]:
         ecs = self.clients.ecs
@@ -119,6 +129,9 @@ class _Supervised:
     def __init__(self, task: Task, home: Home, started: Callable[[], None]) -> None:
         self.task = task
         self.process: Process | None = None
+        self.ends: deque[float] = deque(maxlen=ENDS_KEPT)
+        """When it ended by itself, in epoch seconds."""
+        self.last_code: int | None = None
         self._home = home
         self._started = started
         self._stop = threading.Event()
@@ -183,6 +196,8 @@ class _Supervised:
                 running.wait()
             log(f"service {self.task.name} has ended")
         else:
+            self.ends.append(time.time())
+            self.last_code = running.returncode
             log(f"service {self.task.name} ended with code {running.returncode} (log: {self.task.name}.log)")
         self.process = None
 
@@ -198,9 +213,10 @@ def end(processes: Iterable[Process]) -> None:
     psutil.wait_procs(alive, timeout=GRACE_SECONDS)
 
 
-def _recorded(path: Path) -> list[Process]:
+def recorded(home: Home) -> list[Process]:
+    """The processes of services that a runner has written down, running or not."""
     try:
-        found: list[Mapping[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        found: list[Mapping[str, Any]] = json.loads((home.folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return [Process(**process) for process in found]

@@ -5,6 +5,8 @@ POST /_swp/outage?service=kinesis&seconds=60                    that service ans
                                                                 seconds=0 ends it. Services are named as in a request's
                                                                 signature: kinesis, s3, sns, sqs, glue, lambda, …
 POST /_swp/fire?rule=NAME                                       a scheduled rule is due now (tests, demo)
+POST /_swp/report {STREAM_ARN: {SHARD_ID: SEQUENCE_NUMBER}}     what goes on in the emulator, and what of the streams
+                                                                waits behind these places (`swp status`)
 
 Conformance tests: `tests/local/emulator/test_stream_patches.py`, `tests/local/emulator/test_function_patches.py`.
 """
@@ -19,10 +21,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from shopware_pipelines.local.emulator import streams
+from shopware_pipelines.local.emulator import report, streams
 
 OUTAGE_PATH: Final = "/_swp/outage"
 FIRE_PATH: Final = "/_swp/fire"
+REPORT_PATH: Final = "/_swp/report"
 XML_SERVICES: Final = ("sns", "cloudformation")
 _SIGNED_FOR: Final = re.compile(rb"Credential=[^/]+/[0-9]+/[^/]+/([a-z0-9-]+)/aws4_request")
 
@@ -47,6 +50,9 @@ def apply(app: Any) -> None:
             await _answer(send, 204)
         elif scope["path"] == FIRE_PATH:
             await _answer(send, 204 if fire(_query(scope)["rule"]) else 404)
+        elif scope["path"] == REPORT_PATH:
+            found = report.report(json.loads(await _body(receive) or b"{}"))
+            await _answer(send, 200, b"application/json", json.dumps(found).encode())
         elif (service := _service(scope)) and down_until.get(service, 0) > time.monotonic():
             await _body(receive)
             await _answer(send, 503, *_unavailable(service))

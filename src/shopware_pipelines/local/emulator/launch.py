@@ -10,11 +10,19 @@ import sys
 from importlib.metadata import version
 from typing import Final
 
+from shopware_pipelines.errors import UsageError
+from shopware_pipelines.local.emulator.concurrency import LIMIT_VARIABLE
+from shopware_pipelines.settings import LocalSettings
+
 VERSION: Final = "1.5.33"
+LEAST_CONCURRENCY: Final = 2
+"""One for events, one for who waits for an answer."""
+MOST_CONCURRENCY: Final = 1_000
+"""Of an account on AWS, unless it asks for more."""
 
 
 def environment(port: int, state: str, logs: str) -> dict[str, str]:
-    """What the emulator needs to know; loopback only, no listener but the one port."""
+    """What the emulator needs to know; loopback only, no listener but the one port. Raises UsageError."""
     return {
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",
@@ -29,7 +37,17 @@ def environment(port: int, state: str, logs: str) -> dict[str, str]:
         "LOG_LEVEL": "WARNING",
         "MINISTACK_REGION": "eu-central-1",
         "SWP_LOGS": logs,
+        LIMIT_VARIABLE: str(concurrency(LocalSettings.read().concurrency)),
     }
+
+
+def concurrency(asked: str) -> int:
+    """How many functions may run at once. Raises UsageError for what is no such number."""
+    if not asked.isascii() or not asked.isdigit() or not LEAST_CONCURRENCY <= int(asked) <= MOST_CONCURRENCY:
+        raise UsageError(
+            f"SWP_CONCURRENCY is {asked[:40]!r}; give a whole number from {LEAST_CONCURRENCY} to {MOST_CONCURRENCY}"
+        )
+    return int(asked)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from shopware_pipelines.local.athena.patches import run_athena_queries
 from shopware_pipelines.local.emulator import (
     browsers,
     catalog,
+    concurrency,
     control,
     functions,
     jobs,
@@ -37,6 +38,7 @@ def apply(app: Any) -> None:
     run_athena_queries()
     streams.apply()
     functions.apply()
+    concurrency.apply()
     metrics.apply()
     snapshots.save_cheaply(app)
     control.apply(app)
