@@ -46,8 +46,9 @@ MAY_IMPORT: Final[Mapping[str, str]] = {
     "local.emulator": "local local.athena",
     "local.compute": "local local.emulator",
     "local.source_api": "contracts quality streaming streaming.poller local",
+    "local.status": "streaming local local.emulator local.compute local.source_api",
     "local.demo": " ".join([*PIPELINES, "local", "local.source_api"]),
-    "cli": " ".join([*PIPELINES, "local", "local.source_api", "local.demo"]),
+    "cli": " ".join([*PIPELINES, "local", "local.source_api", "local.status", "local.demo"]),
     "__main__": "cli",
 }
 """The rooms, and what each may import beyond the base and itself. A room is a folder; `local` holds both the ground of

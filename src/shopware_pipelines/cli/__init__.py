@@ -6,10 +6,12 @@ import errno
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
-from typer._click.exceptions import ClickException, NoArgsIsHelpError  # typer carries its own copy of click
+from typer._click.core import Command  # typer carries its own copy of click
+from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from typer.main import get_command
 
 from shopware_pipelines import __version__
@@ -38,19 +40,30 @@ def build() -> typer.Typer:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `swp`; exits with 0 (done), 1 (data or result not as wanted) or 2 (asked wrongly)."""
+    """Run `swp`; exits with what `run` says."""
+    sys.exit(run(command(), arguments))
+
+
+def command() -> Command:
+    """The whole command line, ready to run."""
+    return get_command(build())
+
+
+def run(ready: Command, arguments: list[str] | None = None, *, interrupted: Callable[[], bool] = lambda: False) -> int:
+    """Run a command; returns 0 (done), 1 (data or result not as wanted), 2 (asked wrongly) or 130 (Ctrl-C).
+    `interrupted`: whether there was a Ctrl-C, of which libraries may have made another exception."""
     try:
-        code = get_command(build())(args=arguments, prog_name="swp", standalone_mode=False)
+        code = ready(args=arguments, prog_name="swp", standalone_mode=False)
         if code == EXIT_INTERRUPTED:  # typer has caught it, and says nothing
             fail("stopped", EXIT_INTERRUPTED)
         sys.stdout.flush()
     except Exception as error:
         if os.environ.get("SWP_DEBUG"):
             raise
-        code = _explain(error)
+        code = fail("stopped", EXIT_INTERRUPTED) if interrupted() else _explain(error)
     except KeyboardInterrupt:
         code = fail("stopped", EXIT_INTERRUPTED)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _show_version(wanted: bool) -> None:

@@ -98,12 +98,9 @@ def _local(home: Path | None) -> tuple[Any, dict[str, str]]:
     from shopware_pipelines.local.clients import Clients
     from shopware_pipelines.local.home import Home
     from shopware_pipelines.local.places import outputs_of
+    from shopware_pipelines.local.status.gather import require_emulator
 
-    folder = home or stack.default_folder()
-    found = stack.status(Home(folder))
-    if not found.healthy:
-        raise UsageError(f"no local stack runs in {folder}; start it with: swp up (or look at AWS with --aws)")
-    clients = Clients(found.endpoint_url)
+    clients = Clients(require_emulator(Home(home or stack.default_folder())))
     return clients, outputs_of(clients)
 
 

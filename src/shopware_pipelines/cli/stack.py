@@ -82,26 +82,30 @@ def up(
 
 
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Say what of the local stack runs. Exit code 0 when all of it does, 1 otherwise.
+    """Say of everything in the local stack that should run whether it does, and when it last did something.
+
+    Exit code 0 when all of it runs, 1 otherwise; each part that does not is named, with what to do.
 
     Example: swp status --json
     """
     require_extra("local", "ministack")
     from shopware_pipelines.local import stack
     from shopware_pipelines.local.home import Home
+    from shopware_pipelines.local.status.gather import gather
+    from shopware_pipelines.local.status.judge import judge
+    from shopware_pipelines.local.status.report import document, lines
 
     folder = home or stack.default_folder()
-    found = stack.status(Home(folder))
+    facts = gather(Home(folder))
+    parts = judge(facts) if facts else []
     if as_json:
-        emit_json({"running": found.running, "endpoint_url": found.endpoint_url, "processes": found.processes})
-    elif not found.processes:
+        emit_json(document(facts, parts))
+    elif not facts:
         stdout().print(f"There is no local stack in {escape(str(folder))}. Start one: swp up")
     else:
-        for name, pid in found.processes.items():
-            stdout().print(f"{name:<10}{f'runs, process {pid}' if pid else 'does not run'}", highlight=False)
-        healthy = "answers" if found.healthy else "does not answer"
-        stdout().print(f"{'endpoint':<10}{found.endpoint_url} {healthy}", highlight=False)
-    if not found.running:
+        for line in lines(parts):
+            stdout().print(line, highlight=False, markup=False, soft_wrap=True)
+    if not parts or not all(part.ok for part in parts):
         raise typer.Exit(1)
 
 

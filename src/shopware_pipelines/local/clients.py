@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -11,9 +13,11 @@ from shopware_pipelines.errors import UsageError
 from shopware_pipelines.local.home import CREDENTIALS, REGION
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_athena import AthenaClient
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_glue import GlueClient
     from mypy_boto3_kinesis import KinesisClient
     from mypy_boto3_lambda import LambdaClient
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 
+_one_at_a_time: Final = threading.Lock()
 THROTTLED: Final = 429
 THROTTLED_CALLS: Final = 8
 """So often a call is tried that is refused: for about ten seconds."""
@@ -42,6 +47,8 @@ class Clients:
 
     endpoint_url: str
     region: str = REGION
+    read_seconds: int = 30
+    attempts: int = 4
 
     def __post_init__(self) -> None:
         if urlsplit(self.endpoint_url).hostname != "127.0.0.1":
@@ -92,6 +99,11 @@ class Clients:
         return client
 
     @cached_property
+    def events(self) -> EventBridgeClient:
+        client: EventBridgeClient = self._client("events")
+        return client
+
+    @cached_property
     def athena(self) -> AthenaClient:
         client: AthenaClient = self._client("athena")
         return client
@@ -101,31 +113,35 @@ class Clients:
         client: GlueClient = self._client("glue")
         return client
 
-    def _client(self, service: str, read_timeout: int = 30, attempts: int = 4) -> Any:
-        import os
-
-        import boto3
-        import botocore.session
+    def _client(self, service: str, read_timeout: float | None = None, attempts: int | None = None) -> Any:
         from botocore.config import Config
 
         config = Config(
             connect_timeout=5,
-            read_timeout=read_timeout,
-            retries={"total_max_attempts": attempts},
+            read_timeout=read_timeout or self.read_seconds,
+            retries={"total_max_attempts": attempts or self.attempts},
             max_pool_connections=20,
             s3={"addressing_style": "path"},
         )
+        with _one_at_a_time:  # making clients is not safe for threads
+            make: Any = self._session.client
+            return make(service, endpoint_url=self.endpoint_url, config=config)
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        """Shared by all clients, so that what they have in common is read once."""
+        import boto3
+        import botocore.session
+
         # A profile of the person who calls, and their files with credentials, are not for the emulator.
         nobodys: Any = {
             "profile": (None, None, None, None),
             "config_file": (None, None, os.devnull, None),
             "credentials_file": (None, None, os.devnull, None),
         }
-        session = boto3.Session(
+        return boto3.Session(
             botocore_session=botocore.session.Session(nobodys),
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
             region_name=self.region,
         )
-        make: Any = session.client
-        return make(service, endpoint_url=self.endpoint_url, config=config)

@@ -63,10 +63,15 @@ def deploy_all(clients: Clients, api_urls: Mapping[str, str] | None = None) -> l
         raise UsageError(f"there is no stack {min(unknown)}; there are {', '.join(STACKS)}")
     _make_bucket(clients)
     package_key = _upload(clients, "function.zip", function_package())
-    names = {name: f"shopware-{name}" for name in STACKS}
+    names = {name: stack_name(name) for name in STACKS}
     for name in STACKS:
         _begin(clients, name, names[name], package_key, api_urls)
     return [_finish(clients, name, names[name]) for name in STACKS]
+
+
+def stack_name(name: str) -> str:
+    """The stack of a folder of `infra/`."""
+    return f"shopware-{name}"
 
 
 def function_package() -> bytes:

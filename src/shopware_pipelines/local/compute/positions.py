@@ -31,6 +31,11 @@ class Positions:
             position: str | None = self._document["shards"].get(shard_id)
             return position
 
+    def reached(self) -> dict[str, str]:
+        """Shard to the sequence number of its last record that is dealt with."""
+        with self._lock:
+            return dict(self._document["shards"])
+
     def advance(self, shard_id: str, sequence_number: str) -> None:
         """Everything up to it is dealt with. Never goes back."""
         with self._lock:

@@ -85,35 +85,13 @@ class Services:
         }
 
     def _wanted(self) -> Iterator[Task]:
-        ecs = self.clients.ecs
-        for cluster in ecs.list_clusters()["clusterArns"]:
-            arns = ecs.list_services(cluster=cluster)["serviceArns"]
-            for start in range(0, len(arns), 10):
-                for service in ecs.describe_services(cluster=cluster, services=arns[start : start + 10])["services"]:
-                    if service["status"] == "ACTIVE" and service["desiredCount"] > 0:
-                        yield from self._tasks(service)
-
-    def _tasks(self, service: Any) -> Iterator[Task]:
-        definition = self.clients.ecs.describe_task_definition(taskDefinition=service["taskDefinition"])
-        container = definition["taskDefinition"]["containerDefinitions"][0]
-        command = [*container.get("entryPoint", []), *container.get("command", [])]
-        name = service["serviceName"]
-        if not command or command[0] not in PYTHON:
-            if name not in self._refused:
+        for service in desired(self.clients):
+            command, tasks = tasks_of(self.clients, self.home, service)
+            yield from tasks
+            name = service["serviceName"]
+            if not tasks and name not in self._refused:
                 log(f"service {name}: {command or 'no command'} is not run here; wanted: python …")
                 self._refused.add(name)
-            return
-        given = {variable["name"]: variable["value"] for variable in container.get("environment", [])}
-        for number in range(1, service["desiredCount"] + 1):
-            task = name if number == 1 else f"{name}-{number}"
-            ours = {
-                "SPOOL_FOLDER": str(self.home.folder / "spool" / task),
-                "HEALTH_HOST": "127.0.0.1",
-                "HEALTH_PORT": "0",
-                BELONGS_TO: str(self.home.folder.resolve()),
-            }
-            environment = given | aws_environment(self.clients.endpoint_url) | ours
-            yield Task(task, (sys.executable, *command[1:]), tuple(sorted(environment.items())))
 
     def _write_down(self) -> None:
         with self._recording:  # services start at the same time
@@ -200,6 +178,40 @@ class _Supervised:
             self.last_code = running.returncode
             log(f"service {self.task.name} ended with code {running.returncode} (log: {self.task.name}.log)")
         self.process = None
+
+
+def desired(clients: Clients) -> Iterator[Any]:
+    """The services of all clusters that want processes, as ECS describes them. Raises what boto3 raises."""
+    for cluster in clients.ecs.list_clusters()["clusterArns"]:
+        arns = clients.ecs.list_services(cluster=cluster)["serviceArns"]
+        for start in range(0, len(arns), 10):
+            for service in clients.ecs.describe_services(cluster=cluster, services=arns[start : start + 10])[
+                "services"
+            ]:
+                if service["status"] == "ACTIVE" and service["desiredCount"] > 0:
+                    yield service
+
+
+def tasks_of(clients: Clients, home: Home, service: Any) -> tuple[list[str], list[Task]]:
+    """The command of a service, and its processes; none where that is not Python. Raises what boto3 raises."""
+    definition = clients.ecs.describe_task_definition(taskDefinition=service["taskDefinition"])
+    container = definition["taskDefinition"]["containerDefinitions"][0]
+    command = [*container.get("entryPoint", []), *container.get("command", [])]
+    if not command or command[0] not in PYTHON:
+        return command, []
+    given = {variable["name"]: variable["value"] for variable in container.get("environment", [])}
+    tasks = []
+    for number in range(1, service["desiredCount"] + 1):
+        name = service["serviceName"] if number == 1 else f"{service['serviceName']}-{number}"
+        ours = {
+            "SPOOL_FOLDER": str(home.folder / "spool" / name),
+            "HEALTH_HOST": "127.0.0.1",
+            "HEALTH_PORT": "0",
+            BELONGS_TO: str(home.folder.resolve()),
+        }
+        environment = given | aws_environment(clients.endpoint_url) | ours
+        tasks.append(Task(name, (sys.executable, *command[1:]), tuple(sorted(environment.items()))))
+    return command, tasks
 
 
 def end(processes: Iterable[Process]) -> None:

@@ -16,6 +16,7 @@ def report(positions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """JSON values; all times in epoch seconds. `positions`: stream ARN to shard to the last sequence number that is
     dealt with."""
     return {
+        "now": time.time(),
         "functions": concurrency.report(),
         "schedules": _schedules(),
         "queues": _queues(time.time()),
