@@ -47,8 +47,9 @@ laws: .venv/.dev ## the laws of streams, alerts and proof, 2,000 random cases of
 	SWP_CASES=2000 $(RUN)pytest tests/streaming/landing/test_landing_laws.py tests/interactions/test_alert_laws.py -s -n 2
 	SWP_CASES=200 $(RUN)pytest tests/trust/test_random_histories.py -s -n 2
 
-soak: .venv/.dev ## tests that take long; then 2,000 records a second for five minutes through the local stack
+soak: .venv/.dev ## tests that take long; then many event hours at once and 2,000 records a second through the local stack
 	$(RUN)pytest -m soak -n 1
+	$(RUN)python -m bench.hours
 	$(RUN)python -m bench.soak
 
 bench: .venv/.dev ## the figures of BENCHMARKS.md (about 15 minutes, 6 GB of disk)

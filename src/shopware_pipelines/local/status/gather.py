@@ -117,17 +117,17 @@ def read_beat(home: Home) -> Beat | None:
 
 
 def health(seen: Seen) -> Health | None:
-    """What a poller that runs says of itself; the port of its health endpoint is the only one that it listens on."""
+    """What a poller that runs says of itself, at a port on which it listens: nobody has told us which."""
     ports: list[int] = []
     with suppress(psutil.Error):
         connections = psutil.Process(seen.pid).net_connections("tcp")
         ports = [c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN]
-    found = _get(f"127.0.0.1:{ports[0]}", "/health", HEALTH_SECONDS) if ports else None
-    try:
-        said = json.loads(found[1]) if found else None
-        return Health(said["healthy"], said["alive"], float(said["seconds_since_success"])) if said else None
-    except (ValueError, KeyError, TypeError):
-        return None
+    for port in ports:
+        found = _get(f"127.0.0.1:{port}", "/health", HEALTH_SECONDS)
+        with suppress(ValueError, KeyError, TypeError):
+            said = json.loads(found[1]) if found else {}
+            return Health(said["healthy"], said["alive"], float(said["seconds_since_success"]))
+    return None
 
 
 def listens(url: str) -> bool:

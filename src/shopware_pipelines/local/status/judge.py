@@ -227,13 +227,13 @@ def _consumer(facts: Facts, consumer: Consumer) -> Part:
         return Part("event source", name, ok=ok, says=says, seconds_since=seconds)
 
     if consumer.state not in ("Enabled", "Creating", "Updating", "Enabling"):
-        return part(f"is {consumer.state.lower()}, {consumer.waiting:,} wait; switch it on, or: {_up(facts)}")
+        return part(f"is {consumer.state.lower()}, {_wait(consumer.waiting)}; switch it on, or: {_up(facts)}")
     waited = 0.0 if consumer.waiting_since is None else facts.now - consumer.waiting_since
     if waited > WAITING_SECONDS:
         error = f"; last error: {served.error}" if served and served.error else ""
-        says = f"{consumer.waiting:,} wait, the first for {ago(waited)}, and nobody takes them{error}"
+        says = f"{_wait(consumer.waiting)}, the first for {ago(waited)}, and nobody takes them{error}"
         return part(f"{says}; look at {facts.logs}/{RUNNER}.log")
-    return part(f"served, {consumer.waiting:,} wait", ok=True)
+    return part(f"served, {_wait(consumer.waiting)}", ok=True)
 
 
 def _schedule(facts: Facts, schedule: Schedule) -> Part:
@@ -256,9 +256,9 @@ def _function(facts: Facts, function: Function) -> Part:
     waited = 0.0 if function.waiting_since is None else facts.now - function.waiting_since
     error = f"; last error: {function.error}" if function.error else ""
     if function.waiting and waited > WAITING_SECONDS:
-        says = f"{function.waiting:,} events wait, the first for {ago(waited)}{error}; look at its log group"
+        says = f"{_wait(function.waiting, 'event')}, the first for {ago(waited)}{error}; look at its log group"
         return Part("function", function.name, ok=False, says=says, seconds_since=seconds)
-    waits = f", {function.waiting:,} events wait" if function.waiting else ""
+    waits = f", {_wait(function.waiting, 'event')}" if function.waiting else ""
     failed = function.failed_at is not None and function.failed_at == function.called_at
     says = f"failed when last called: {function.error}" if failed else "ready"
     return Part("function", function.name, ok=True, says=says + waits, seconds_since=seconds)
@@ -273,6 +273,11 @@ def ago(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{int(seconds // size)} {unit}"
     return f"{int(seconds)} s"
+
+
+def _wait(count: int, what: str = "") -> str:
+    one = count == 1
+    return " ".join(filter(None, (f"{count:,}", what and (what if one else f"{what}s"), "waits" if one else "wait")))
 
 
 def _pid(seen: Seen | None) -> int | str:
