@@ -5,6 +5,7 @@ PipelineError                  one clear sentence for the person who sees it
 │   └── ContractError          a contract says something the engine does not understand
 ├── DataError                  the input or the result is not as wanted (exit code 1)
 │   └── UnreadableInputError   a whole file cannot be read as records (corrupt compression, not a record in it)
+│       └── WrongFormatError   it is another format, such as Parquet or UTF-16 (exit code 2)
 └── InfrastructureError        a service or the machine failed; doing the same again may succeed (exit code 1)
 
 A bad record is never an exception: it is a result (see `quality.reasons`).
@@ -43,6 +44,12 @@ class DataError(PipelineError):
 
 class UnreadableInputError(DataError):
     """A whole input cannot be read as records; the message says why."""
+
+
+class WrongFormatError(UnreadableInputError):
+    """A whole input is of a format that is not read; the message names it and what helps."""
+
+    exit_code = 2
 
 
 class InfrastructureError(PipelineError):

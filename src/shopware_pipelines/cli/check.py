@@ -51,7 +51,8 @@ def check(
 ) -> None:
     """Check files against a contract: how many records hold, how many do not, and why.
 
-    Exit code 0 when every record is valid, 1 when one is rejected or a file is unreadable, 2 when called wrongly.
+    Exit code 0 when every record is valid, 1 when one is rejected or a file is unreadable, 2 when called wrongly
+    or a file is of another format (Parquet, zip, UTF-16, ...).
 
     Example: swp check inventory stock.jsonl --valid-dir valid --rejected rejected.jsonl
     """
@@ -206,6 +207,9 @@ def _show(
         console.print(f"{number(total.blank_lines)} blank lines are no records.")
     _show_counts("Rejected because", total.reasons)
     _show_counts("Valid, but noticed", total.warnings)
+    for name, counts in results:
+        if counts.hint:
+            console.print(f"\n{name}: {counts.hint}", soft_wrap=True)
     for what, path in (("valid records", valid_dir), ("rejected records", rejected)):
         if path is not None:
             console.print(f"{what}: {path}", soft_wrap=True)

@@ -88,7 +88,9 @@ def _count(fate: FileFate, counts: Counts) -> None:
         fate.status, fate.reason = REJECTED, "unreadable file: there is no record in it"
     elif sum(counts.reasons.get(kind, 0) for kind in SOLE_KINDS) == counts.records:
         fate.status = REJECTED
-        fate.reason = f"unreadable file: none of its {counts.records:,} records is a JSON object"
+        fate.reason = f"unreadable file: none of its {counts.records:,} records is a JSON object" + (
+            f"; {counts.hint}" if counts.hint else ""
+        )
 
 
 def _put_outputs(job: Job, file: InputFile, fate: FileFate, valid_dir: Path, rejected_path: Path) -> list[str]:

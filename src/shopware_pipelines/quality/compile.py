@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from shopware_pipelines.contracts.expressions import SQL_TYPE
 from shopware_pipelines.contracts.model import Contract, LineageColumn
 from shopware_pipelines.quality.fields import FieldSql
-from shopware_pipelines.quality.sentences import MALFORMED, NOT_AN_OBJECT, Check, Part, literal, quote
+from shopware_pipelines.quality.sentences import NOT_AN_OBJECT, Check, Part, literal, quote
 
 LENIENT = r",[ \t\r\n]*[}\]]|(?i:nan|inf)"
 """What DuckDB's JSON parser lets through and RFC 8259 does not: trailing commas, NaN and Infinity."""
+NO_JSON = 3
+"""The fate of such a record."""
 PRESENT = '"the present"'
 EMPTY_STRING = literal('""')
 JSON_BLANK = literal(" \t\r\n")
@@ -39,7 +41,8 @@ class Compiled:
     checks: tuple[Check, ...]
     """Whose conditions, over `judged`, make up the fate, in the order of the reasons."""
     explained: str
-    """SELECT (n, line, reasons) of rejected rows by n; reasons is a list of structs (code, message)."""
+    """SELECT (n, line, reasons) of rejected rows by n; reasons is a list of structs (code, message). Reads the table
+    `malformed(n, malformed)` too: what is said of those that are not JSON."""
     row_holds: str
     """Boolean SQL over `sure`: true only where no check of the contract can fail or warn; empty if none is left."""
     row_is_valid: str
@@ -76,7 +79,8 @@ def compile_contract(contract: Contract, now_ms: int | None) -> Compiled:
         valid_counts=f"SELECT count(*), {counted} FROM judged WHERE fate = 0",
         warnings=tuple(name for name, _ in warnings),
         checks=tuple(checks),
-        explained=f"SELECT n, line, {_reasons(checks)} AS reasons FROM judged WHERE fate <> 0 ORDER BY n",
+        explained=f"""SELECT n, line, {_reasons(checks)} AS reasons
+                      FROM judged LEFT JOIN malformed USING (n) WHERE fate <> 0 ORDER BY n""",
         row_holds=_row_holds(fields, contract, "error", "warning"),
         row_is_valid=_row_holds(fields, contract, "error"),
         sure=with_defaults(contract, "sure"),
@@ -127,7 +131,7 @@ def _judged(fields: list[FieldSql], contract: Contract, checks: list[Check], *, 
         source = f"(SELECT *, [{', '.join(conditions)}] AS failing FROM {source})"
         failed = "list_contains(failing, true)"
     # 0 valid, 1 has reasons, 2 not an object, 3 not JSON; warm.py knows them too
-    fate = f"""CASE WHEN NOT ok THEN 3 WHEN ascii(ltrim(line, {JSON_BLANK})) <> 123 THEN 2
+    fate = f"""CASE WHEN NOT ok THEN {NO_JSON} WHEN ascii(ltrim(line, {JSON_BLANK})) <> 123 THEN 2
                     WHEN {failed} THEN 1 ELSE 0 END AS fate"""
     return f"SELECT *, {extra}, {fate} FROM {source}"
 
@@ -163,9 +167,9 @@ def _reasons(checks: list[Check]) -> str:
     items = ", ".join(
         f"CASE WHEN {c.condition} THEN {{'code': {literal(c.code)}, 'message': {c.message()}}} END" for c in checks
     )
-    malformed = f"[{{'code': 'malformed_json', 'message': {literal(MALFORMED)}}}]"
+    malformed = "[{'code': 'malformed_json', 'message': malformed}]"
     other = f"[{{'code': 'not_an_object', 'message': {literal(NOT_AN_OBJECT)} || json_type(line)}}]"
-    return f"""CASE fate WHEN 3 THEN {malformed} WHEN 2 THEN {other}
+    return f"""CASE fate WHEN {NO_JSON} THEN {malformed} WHEN 2 THEN {other}
                     ELSE list_filter([{items}], lambda item: item IS NOT NULL) END"""
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import duckdb
 
-from shopware_pipelines.quality.compile import Compiled
+from shopware_pipelines.quality.compile import NO_JSON, Compiled
+from shopware_pipelines.quality.malformed import malformed
 from shopware_pipelines.quality.reasons import Reason
 
 
@@ -24,10 +25,18 @@ class Judge:
         """Judge the records of the SELECT `lines` (n BIGINT, line VARCHAR)."""
         *before, (_, judged) = self.sql.steps
         given = ", ".join(f"{name} AS MATERIALIZED ({select})" for name, select in (("lines", lines), *before))
-        for table in ("judged", "explained"):
+        for table in ("judged", "malformed", "explained"):
             self.connection.execute(f"DROP TABLE IF EXISTS {table}")
         self.connection.execute(f"CREATE TEMP TABLE judged AS WITH {given} {judged}", list(parameters))
+        self._say_what_is_malformed()
         self.connection.execute(f"CREATE TEMP TABLE explained AS {self.sql.explained}")
+
+    def _say_what_is_malformed(self) -> None:
+        """DuckDB tells only that a text is no JSON."""
+        rows = self.connection.execute(f"SELECT n, line FROM judged WHERE fate = {NO_JSON}").fetchall()
+        numbers, sentences = [n for n, _ in rows], [malformed(line.encode()).message for _, line in rows]
+        select = "SELECT unnest($1::BIGINT[]) AS n, unnest($2::VARCHAR[]) AS malformed"
+        self.connection.execute(f"CREATE TEMP TABLE malformed AS {select}", [numbers, sentences])
 
     def fates(self) -> tuple[int, int]:
         """How many records are valid, and how many rejected."""

@@ -24,6 +24,8 @@ class Counts:
     """Reason code to number of records that have it (a record can have several)."""
     warnings: dict[str, int] = field(default_factory=dict)
     """Warning to number of valid records that have it."""
+    hint: str = ""
+    """What the file looks like, where not one record of it is JSON; not of sums."""
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shopware_pipelines.errors import UnreadableInputError
-from shopware_pipelines.quality.files.framing import KEPT_BYTES, chunks
+from shopware_pipelines.quality.files.chunk import KEPT_BYTES
+from shopware_pipelines.quality.files.framing import chunks
 
 LIMIT = 1 << 20
 

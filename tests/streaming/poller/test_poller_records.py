@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seeds import SEED
-from shopware_pipelines.quality.files.framing import BLANK
+from shopware_pipelines.quality.files.chunk import BLANK
 from shopware_pipelines.streaming.poller.pacing import Schedule, Spell, full_jitter
 from shopware_pipelines.streaming.poller.records import Records, records_of
 

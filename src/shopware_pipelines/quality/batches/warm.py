@@ -19,8 +19,9 @@ from shopware_pipelines.contracts.model import Contract, Field
 from shopware_pipelines.quality.batches.feed import REALS, TEXTS, TIMES
 from shopware_pipelines.quality.compile import PRESENT, compile_contract
 from shopware_pipelines.quality.fields import FieldSql, literal, quote
+from shopware_pipelines.quality.malformed import malformed
 from shopware_pipelines.quality.reasons import Reason
-from shopware_pipelines.quality.sentences import MALFORMED, NOT_AN_OBJECT, Check, Part, shown
+from shopware_pipelines.quality.sentences import NOT_AN_OBJECT, Check, Part, shown
 
 FORMAT: Final = {"string": TEXTS, "number": REALS, "timestamp": TIMES}
 """How a column of each logical type is fed; the others as whole numbers (booleans 0 and 1, dates days from 1970)."""
@@ -51,9 +52,9 @@ class WarmJudge:
             joined = f"'{SEPARATOR.join(map(_as_parameter, some))}'"
             # With their types given the parameters are of those that the plan is for, and it is not made again.
             query = f"EXECUTE judge({joined}::VARCHAR, {now_ms}::BIGINT)"
-            for (text,) in self.connection.execute(query).fetchall():
+            for line, (text,) in zip(some, self.connection.execute(query).fetchall(), strict=True):
                 fate, failing, said, keys, json_type, *row = json.loads(text)
-                reasons = () if fate == VALID else tuple(self._reasons(fate, failing, said, keys, json_type, row))
+                reasons = () if fate == VALID else tuple(self._reasons(line, fate, failing, said, keys, json_type, row))
                 found.append((reasons, tuple(row)))
         return found
 
@@ -85,6 +86,7 @@ class WarmJudge:
 
     def _reasons(
         self,
+        line: str,
         fate: int,
         failing: Sequence[bool],
         said: Sequence[str],
@@ -95,7 +97,7 @@ class WarmJudge:
         if fate == OTHER_JSON:
             yield Reason("not_an_object", NOT_AN_OBJECT + json_type)
         elif fate != BROKEN:
-            yield Reason("malformed_json", MALFORMED)
+            yield malformed(line.encode())
         else:
             texts, values = (dict(zip(self.columns, given, strict=False)) for given in (said, row))
             for check, fails in zip(self.sql.checks, failing, strict=True):

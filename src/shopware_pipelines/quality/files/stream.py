@@ -21,7 +21,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shopware_pipelines.quality.check import Checker
-from shopware_pipelines.quality.files.framing import Chunk, chunks
+from shopware_pipelines.quality.files.chunk import Chunk
+from shopware_pipelines.quality.files.formats import HEAD_BYTES, hint
+from shopware_pipelines.quality.files.framing import chunks
 from shopware_pipelines.quality.files.outputs import RecordContext, RejectedLines, ValidParts
 from shopware_pipelines.quality.files.tables import records_at, scanned
 from shopware_pipelines.quality.judge import Judge
@@ -67,7 +69,9 @@ def check_file(
         unsure = stack.enter_context(_Unsure(checker, parts("judged"), lines))
         sure = stack.enter_context(_Sure(checker, parts("scanned")))
         total = Counts()
+        head = b""
         for chunk, table, doubtful in _scanned(source, checker):
+            head = head or chunk.head(HEAD_BYTES)
             total.records += len(chunk) + len(chunk.oversize)
             total.blank_lines += chunk.blank_lines
             unsure.refuse(
@@ -79,7 +83,10 @@ def check_file(
                 on_progress(chunk.bytes_read)
         sure.flush()
         sure.finish()
-        return total + sure.counts + unsure.finish()
+        counts = total + sure.counts + unsure.finish()
+        if 0 < counts.records == counts.reasons.get("malformed_json"):
+            counts.hint = hint(head)
+        return counts
 
 
 def _scanned(source: BinaryIO | Path, checker: Checker) -> Iterator[tuple[Chunk, pa.Table, NDArray[np.int64]]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shopware_pipelines.quality.files.framing import Chunk
+from shopware_pipelines.quality.files.chunk import Chunk
 from shopware_pipelines.quality.scan.native import library
 from shopware_pipelines.quality.scan.scanner import EPOCH, OTHER, TEXT, TEXT_TRIMMED, Scanner
 

@@ -23,6 +23,7 @@ def _load() -> ctypes.CDLL:
         ) from error
     functions = {
         "swp_frame": [c_char_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p],
+        "swp_elements": [c_char_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p],
         "swp_scan": [
             c_char_p, c_void_p, c_void_p, c_void_p, c_int64, c_char_p, c_void_p, c_void_p, c_void_p, c_void_p,
             c_uint64, c_int, c_int64, c_int64, c_double, c_int, c_void_p, c_void_p, c_void_p, c_void_p,

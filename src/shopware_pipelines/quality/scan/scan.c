@@ -200,6 +200,58 @@ int64_t swp_frame(const uint8_t *data, int64_t start, int64_t size, int64_t firs
     return count;
 }
 
+/* Where framing of arrays stands: indexes of `state`, which is zeros at first. */
+enum { AT, ELEMENT, DEPTH, QUOTED, LAST, FILLED, COUNTED, LINE, STOPPED };
+enum { NOWHERE, AFTER_ARRAY, MISPLACED };
+
+/* Elements of arrays that stand one behind the other, in data[state[AT]:size]; a block goes on where the one before it ended, with
+ * AT and ELEMENT set to 0. Writes start and end, without blanks around it, of each element that ends here (one that began earlier
+ * starts at ELEMENT) and returns how many, at most `room`. Stops before a byte that follows an array and begins no other, and before
+ * a bracket that begins a line where JSON has none: inside a text, or behind a value without a comma. With LINE set to 0 it goes on. */
+int64_t swp_elements(const uint8_t *data, int64_t size, int64_t room, int64_t *state, int64_t *starts, int64_t *ends) {
+    int64_t at = state[AT], element = state[ELEMENT], depth = state[DEPTH], quoted = state[QUOTED], last = state[LAST];
+    int64_t filled = state[FILLED], counted = state[COUNTED], line = state[LINE], stopped = NOWHERE, count = 0;
+    for (; at < size; at++) {
+        uint8_t c = data[at];
+        int white = blank(c) || c == '\n';
+        if (!depth) {
+            if (white) continue;
+            if (c != '[') {
+                stopped = AFTER_ARRAY;
+                break;
+            }
+            depth = 1, element = at + 1, last = c, quoted = filled = counted = line = 0;
+            continue;
+        }
+        if (line && (c == '{' || c == '[') && (quoted || (last != '[' && last != ',' && last != ':'))) {
+            stopped = MISPLACED;
+            break;
+        }
+        line = c == '\n';
+        if (quoted) {
+            quoted = quoted == 2 || (c != '"' && c != '\\') ? 1 : c == '"' ? 0 : 2;
+        } else if (depth == 1 && (c == ',' || c == ']')) {
+            if (c == ',' || filled || counted) {
+                if (count == room) break;
+                int64_t start = element, end = at;
+                while (start < end && (blank(data[start]) || data[start] == '\n')) start++;
+                while (start < end && (blank(data[end - 1]) || data[end - 1] == '\n')) end--;
+                starts[count] = start;
+                ends[count++] = end;
+            }
+            element = at + 1, last = c, filled = 0;
+            counted = c == ',', depth = c == ',';
+        } else if (!white) {
+            filled = 1, last = c, quoted = c == '"';
+            depth += c == '[' || c == '{';
+            depth -= (c == ']' || c == '}') && depth > 1;
+        }
+    }
+    int64_t now[] = {at, element, depth, quoted, last, filled, counted, line, stopped};
+    memcpy(state, now, sizeof now);
+    return count;
+}
+
 static int key_at(const uint8_t *p, int64_t length, const uint8_t *keys, const int64_t *key_ends, int width, int guess) {
     for (int step = 0; step < width; step++) {
         int k = guess + step < width ? guess + step : guess + step - width;

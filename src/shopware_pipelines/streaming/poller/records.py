@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from shopware_pipelines.errors import UnreadableInputError
-from shopware_pipelines.quality.files.framing import BLANK, BOM, COMPRESSIONS, chunks
+from shopware_pipelines.quality.files.chunk import BLANK
+from shopware_pipelines.quality.files.framing import framed
+from shopware_pipelines.quality.files.source import BOM, COMPRESSIONS
+from shopware_pipelines.quality.malformed import fault
 
-BLOCK_BYTES: Final = 1 << 20
-"""Bounds what framing needs beside the answer."""
 NO_LIMIT: Final = 1 << 40
 """How long a record may be is decided where it is put, when it has a name."""
 
@@ -61,38 +60,46 @@ class Records:
 def records_of(body: bytes) -> Records:
     """The records of an answer: the elements of a list, one object, or lines with an object each.
 
-    A body that is nothing of this (a page of HTML, a broken object) is one record, to be rejected as a whole. A body
-    without any text has none.
+    What is damaged of a list, and what stands before or behind it, are records of their own, to be rejected. A body
+    that is nothing of this (a page of HTML, a broken object) is one record, to be rejected as a whole. A body without
+    any text has none.
     """
     text = body.removeprefix(BOM).strip(BLANK)
     if not text:
         return Records()
-    if text.startswith(tuple(COMPRESSIONS)) or not (text.startswith(b"[") or _has_lines(text)):
+    if text.startswith(tuple(COMPRESSIONS)):
         return Records.of([text])
-    try:
-        return _framed(text)
-    except UnreadableInputError:
+    if text.startswith(b"["):
+        return _framed([text])
+    begin = _json_line(text)
+    if begin is None or (text.startswith(b"{") and not fault(text)):
         return Records.of([text])
+    return _framed([text[:begin], text[begin:]])
 
 
-def _has_lines(text: bytes) -> bool:
-    """Whether a text is several lines of which at least one is an object by itself, and not one object as a whole."""
-    if b"\n" not in text or (text.startswith(b"{") and _is_object(text)):
-        return False
-    return any(line.startswith(b"{") and _is_object(line) for line in io.BytesIO(text))
+def _json_line(text: bytes) -> int | None:
+    """Where the first line begins that is an object or a list by itself, or a list that goes on to the end; not in a
+    text of one line."""
+    if b"\n" not in text:
+        return None
+    at = 0
+    tried = False
+    for line in io.BytesIO(text):
+        if line.startswith((b"{", b"[")) and not fault(line):
+            return at
+        if line.startswith(b"[") and not tried:
+            tried = True  # once, so that a text is read twice at most
+            if not fault(text[at:]):
+                return at
+        at += len(line)
+    return None
 
 
-def _is_object(text: bytes) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _framed(text: bytes) -> Records:
+def _framed(texts: Iterable[bytes]) -> Records:
     lengths = _lengths()
     data: list[bytes] = []
-    for chunk in chunks(io.BytesIO(text), NO_LIMIT, BLOCK_BYTES):
-        lengths.frombytes((chunk.ends - chunk.starts).astype(np.uint32).tobytes())
-        data.append(b"".join(map(chunk.raw, range(len(chunk)))))
+    for text in filter(None, texts):
+        for chunk in framed(iter([text]), NO_LIMIT):
+            lengths.frombytes((chunk.ends - chunk.starts).astype(np.uint32).tobytes())
+            data.append(chunk.joined())
     return Records(lengths, b"".join(data))
