@@ -23,7 +23,7 @@ INPUTS: Final[dict[str, Callable[[], bytes]]] = {
     "8 M lines of one byte": lambda: b"0\n" * (8 * MIB),
     "a line of 300 MiB": lambda: GOOD + b"\n" + b"x" * (300 * MIB) + b"\n" + GOOD,
     "300 MiB of blanks": lambda: b" " * (300 * MIB) + b"\n" + GOOD,
-    "a first line of 64 MiB, cut off": lambda: b'[{"a":[' + b"[]," * (21 * MIB) + b"\n" + GOOD,
+    "a first line of 64 MiB, cut off": lambda: b'[{"a":[' + b"[]," * (21 * MIB) + b"1\n" + GOOD,
 }
 POLLED: Final = ("nothing", "array of 8 M zeros", "32 MB of commas", "8 M lines of one byte")
 """What the poller takes in as well: an answer lies in memory as a whole."""

@@ -31,6 +31,7 @@ PHYSICAL_RANGE: Final = {"INT": (-(2**31), 2**31 - 1), "BIGINT": (-(2**63), 2**6
 CODE_ORDER: Final = ("missing", "null", "type", "range", "length", "pattern", "enum")
 TRIMMED: Final = " \t\n\r\v\f"
 BLANK: Final = b" \t\r"
+WHITE: Final = b" \t\r\n"
 
 Row = dict[str, Any]
 """Lake column -> value; a timestamp is in whole milliseconds since 1970 (UTC)."""
@@ -50,9 +51,22 @@ class FrameResult:
     blank_lines: int
 
 
-def frame(data: bytes) -> FrameResult:
+def frame(data: bytes, max_record_bytes: int = MAX_RECORD_BYTES) -> FrameResult:
     """The records of a file. Raises UnreadableError. A record too long is a record like any other here."""
     data = decompress(data).removeprefix(b"\xef\xbb\xbf")
+    elements: list[bytes] = []
+    rest = data.lstrip(WHITE)
+    if not rest.startswith(b"["):
+        return frame_lines(data)
+    while rest.startswith(b"["):
+        end = array_elements(rest, elements, max_record_bytes)
+        rest = rest[end:].lstrip(WHITE)
+    behind = frame_lines(rest)
+    records = [*enumerate(elements, 1), *((number + len(elements), line) for number, line in behind.records)]
+    return FrameResult(records, 0)
+
+
+def frame_lines(data: bytes) -> FrameResult:
     lines = data.split(b"\n")
     if lines[-1] == b"":
         lines.pop()  # the file ended with a terminator (or was empty): nothing follows it
@@ -60,11 +74,6 @@ def frame(data: bytes) -> FrameResult:
     else:
         terminated = len(lines) - 1
     lines = [line.removesuffix(b"\r") if i < terminated else line for i, line in enumerate(lines)]
-    filled = [line for line in lines if line.strip(BLANK)]
-    if filled and filled[0].lstrip(BLANK).startswith(b"["):
-        alone = is_json(filled[0])
-        if not (alone and len(filled) > 1):
-            return FrameResult(list(enumerate(array_elements(data), 1)), 0)
     records = [(number, line) for number, line in enumerate(lines, 1) if line.strip(BLANK)]
     return FrameResult(records, len(lines) - len(records))
 
@@ -75,7 +84,8 @@ def decompress(data: bytes) -> bytes:
             return gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise UnreadableError(str(error)) from error
-    if data[:4] == b"\x28\xb5\x2f\xfd":
+    skippable = data[1:4] == b"\x2a\x4d\x18" and 0x50 <= data[0] <= 0x5F
+    if data[:4] == b"\x28\xb5\x2f\xfd" or skippable:
         import pyarrow as pa  # only for its zstd: the standard library of Python 3.11 has none
 
         try:
@@ -86,17 +96,26 @@ def decompress(data: bytes) -> bytes:
     return data
 
 
-def array_elements(data: bytes) -> list[bytes]:
-    """The elements of a top-level JSON array, cut at the commas that stand in no string and no inner bracket.
+def array_elements(data: bytes, elements: list[bytes], max_record_bytes: int) -> int:
+    """Adds the elements of the array that `data` begins with, cut at the commas that stand in no string and no inner
+    bracket; returns where it ends, or is seen to have been cut off.
 
     Only the cutting is done here; an element need not be valid JSON. A closing brace that closes nothing belongs to
-    its element. What an array that is broken as a whole (never closed, text behind it) should become is not part of
-    the law, only that it is cut into something.
+    its element.
     """
-    elements: list[bytes] = []
     depth, in_string, start, i = 0, False, 0, 0
+    already = len(elements)
+    last = b""  # the last byte that is not blank and in no string
     while i < len(data):
         byte = data[i : i + 1]
+        if data[i - 1 : i] == b"\n" and byte in (b"{", b"[") and (in_string or last not in (b"[", b",", b":")):
+            line, lf, _ = data[i:].partition(b"\n")
+            if lf:
+                line = line.removesuffix(b"\r")
+            if len(line) <= max_record_bytes and is_json(line):
+                break
+        if not in_string and byte not in (b" ", b"\t", b"\r", b"\n"):
+            last = byte
         if in_string:
             if byte == b"\\":
                 i += 1
@@ -110,14 +129,19 @@ def array_elements(data: bytes) -> list[bytes]:
                 start = i + 1
         elif (byte == b"," and depth == 1) or byte in (b"]", b"}"):
             if depth == 1 and byte != b"}":
-                element = data[start:i].strip(b" \t\r\n")
-                if byte == b"," or element or elements:
+                element = data[start:i].strip(WHITE)
+                if byte == b"," or element or len(elements) > already:
                     elements.append(element)
                 start = i + 1
             if byte == b"]" or (byte == b"}" and depth > 1):
                 depth -= 1
+            if depth == 0:
+                return i + 1
         i += 1
-    return elements
+    element = data[start:i].strip(WHITE)
+    if element or len(elements) > already:
+        elements.append(element)
+    return i
 
 
 # ---------------------------------------------------------------- JSON, strictly RFC 8259, of any depth

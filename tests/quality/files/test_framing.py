@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import random
+from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shopware_pipelines.errors import UnreadableInputError
+from reference import frame as law
+from shopware_pipelines.errors import UnreadableInputError, WrongFormatError
+from shopware_pipelines.quality.files import arrays, lines
 from shopware_pipelines.quality.files.chunk import KEPT_BYTES
 from shopware_pipelines.quality.files.framing import chunks
 
@@ -58,8 +63,13 @@ def test_lines(data: bytes, records: list[tuple[int, bytes]], blank: int) -> Non
         (b'[{"a":"\\"]"},5,"x,y",null]', [(1, b'{"a":"\\"]"}'), (2, b"5"), (3, b'"x,y"'), (4, b"null")]),
         (b'[{"a":1},]', [(1, b'{"a":1}'), (2, b"")]),
         (b'[{"a":1},{"a":', [(1, b'{"a":1}'), (2, b'{"a":')]),
-        (b"[1]\n[2]\n", [(1, b"[1]"), (2, b"[2]")]),  # lines that are arrays, not one array
-        (b'[\n1]\n{"a":1}\n', [(1, b"1"), (3, b'{"a":1}')]),  # the rest of the bracket's line counts as a line
+        (b"[1]\n[2, 3]\n\n[][4]", [(1, b"1"), (2, b"2"), (3, b"3"), (4, b"4")]),  # arrays one behind the other
+        (
+            b'[\n1]\n\n{"a":1}\n\n[2]\n',
+            [(1, b"1"), (2, b'{"a":1}'), (4, b"[2]")],
+        ),  # what follows is lines, and counts on
+        (b'[{"a":1},{"a":2}]\nx', [(1, b'{"a":1}'), (2, b'{"a":2}'), (3, b"x")]),
+        (b'[{"a":1},{"a":2}] x\n', [(1, b'{"a":1}'), (2, b'{"a":2}'), (3, b"x")]),
     ],
 )
 def test_top_level_array(data: bytes, records: list[tuple[int, bytes]]) -> None:
@@ -103,6 +113,144 @@ def test_a_line_longer_than_anything_is_counted_and_kept_up_to_a_bound() -> None
 
     (oversize,) = found
     assert (2, len(line), KEPT_BYTES) == (oversize.number, oversize.length_bytes, len(oversize.raw))
+
+
+CUT: dict[str, tuple[bytes, list[bytes]]] = {
+    "a first line that is cut off": (b'[{"a":1\n{"b":2}\n{"c":3}\n', [b'{"a":1', b'{"b":2}', b'{"c":3}']),
+    "its last element is whole": (b'[{"a":1},{"b":2}\r\n{"c":3}\r\n', [b'{"a":1}', b'{"b":2}', b'{"c":3}']),
+    "cut off in a text": (b'[{"a":"x\n{"b":"y"}\n\n{"c":"z"}', [b'{"a":"x', b'{"b":"y"}', b'{"c":"z"}']),
+    "cut off behind a backslash": (b'[{"a":"x\\\n{"b":"y"}\n', [b'{"a":"x\\', b'{"b":"y"}']),
+    "more than one line is damaged": (b'[{"a":1\n{"b"\n{"c":3}\n', [b'{"a":1\n{"b"', b'{"c":3}']),
+    "another array follows": (b'[{"a":1\n[{"b":2},{"c":3}]\n', [b'{"a":1', b'{"b":2}', b'{"c":3}']),
+    "no commas": (b'[\n{"a":1}\n{"b":2}\n]', [b'{"a":1}', b'{"b":2}', b"]"]),
+    "a comma is missing": (b'[{"a":1}\n{"b":2},\n{"c":3}]', [b'{"a":1}\n{"b":2}', b'{"c":3}']),
+    "nothing is damaged": (
+        b'[{"a":\n{"b":2}\n},\n{"c":[\n{}\n,\n{}]}\n]',
+        [b'{"a":\n{"b":2}\n}', b'{"c":[\n{}\n,\n{}]}'],
+    ),
+    "a bracket in a text": (b'[{"a":"\n{x"},1]', [b'{"a":"\n{x"}', b"1"]),
+}
+
+
+@pytest.mark.parametrize("chunk_bytes", [4, 7, 1000])
+@pytest.mark.parametrize("case", CUT)
+def test_lines_behind_an_array_that_was_cut_off_are_saved(case: str, chunk_bytes: int) -> None:
+    data, records = CUT[case]
+    found, _ = frame(data, chunk_bytes=chunk_bytes)
+    assert [raw for _, raw in found] == records
+    assert found == law(data).records
+
+
+PIECES = [
+    b"[",
+    b"]",
+    b",",
+    b"{",
+    b"}",
+    b'"',
+    b"\\",
+    b":",
+    b"\n",
+    b"\r\n",
+    b" ",
+    b"1",
+    b'{"a":1}',
+    b'[{"b":2}]',
+    b'\n{"c":3}\n',
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=25), st.integers(4, 30), st.sampled_from([1, 5, LIMIT]))
+@settings(max_examples=400, deadline=None)
+def test_damaged_arrays_are_framed_as_the_law_says_whatever_the_chunks(
+    pieces: list[bytes], chunk_bytes: int, limit: int
+) -> None:
+    data = b"[" + b"".join(pieces)
+    assert frame(data, chunk_bytes=chunk_bytes, limit=limit) == (law(data, limit).records, 0)
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf \r\n"])
+def test_an_element_longer_than_anything_is_set_aside_and_its_neighbours_are_kept(before: bytes) -> None:
+    long = b'"' + b"x," * (KEPT_BYTES // 2 + 500) + b'"'
+    data = before + b'[{"a":1}, \n' + long + b' ,{"b":2}]\nafter'
+    found = list(chunks(io.BytesIO(data), LIMIT, 1 << 20))
+    assert [(int(n), c.raw(i)) for c in found for i, n in enumerate(c.numbers)] == [
+        (1, b'{"a":1}'),
+        (3, b'{"b":2}'),
+        (4, b"after"),
+    ]
+    (oversize,) = [o for c in found for o in c.oversize]
+    assert (oversize.number, oversize.length_bytes) == (2, len(long))
+    assert oversize.raw == long[:KEPT_BYTES]
+
+
+@pytest.mark.parametrize("blanks", [100, 5000])
+def test_blanks_are_no_part_of_an_element_and_no_record_however_many(blanks: int) -> None:
+    around = b" " * blanks
+    assert frame(around + b"[" + around + b"1" + around + b"," + around + b"2]" + around, limit=10)[0] == [
+        (1, b"1"),
+        (2, b"2"),
+    ]
+    assert frame(around + b"\n1\n" + around + b"\n2\n" + around, limit=10) == ([(2, b"1"), (4, b"2")], 3)
+
+
+@pytest.mark.parametrize("data", [b"[" + b"0," * 3000, b"[" + b"," * 3000, b"0\n" * 3000, b"\n" * 3000 + b"0"])
+def test_a_chunk_has_a_bounded_number_of_records_however_small_they_are(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs memory beside its text; the text alone bounds it too late."""
+    for module in (arrays, lines):
+        monkeypatch.setattr(module, "CHUNK_RECORDS", 100)
+    found = list(chunks(io.BytesIO(data), LIMIT))
+    assert max(map(len, found)) <= 100
+    assert [int(n) for c in found for n in c.numbers] == [n for n, _ in law(data).records]
+    assert sum(c.blank_lines for c in found) == law(data).blank_lines
+
+
+UTF_16 = '{"inventory_id": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"PAR1\x15\x04\x15", "Parquet"),
+        (b"PK\x03\x04\x14\0", "zip"),
+        (bz2.compress(b'{"a":1}\n'), "bzip2"),
+        (bz2.compress(b""), "bzip2"),
+        (lzma.compress(b'{"a":1}\n'), "xz"),
+        (gzip.compress(gzip.compress(b'{"a":1}\n')), "compressed twice"),
+        (UTF_16.encode("utf-16"), "UTF-16"),
+        (UTF_16.encode("utf-16-le"), "UTF-16"),
+        (UTF_16.encode("utf-16-be"), "UTF-16"),
+        (UTF_16.encode("utf-32"), "UTF-32"),
+        (UTF_16.encode("utf-32-be"), "UTF-32"),
+        (b"stock.jsonl".ljust(257, b"\0") + b"ustar\0", "tar"),
+    ],
+)
+@pytest.mark.parametrize("chunk_bytes", [4, 1000])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_another_format_is_named_instead_of_its_bytes_being_checked(
+    data: bytes, name: str, chunk_bytes: int, pack: Callable[[bytes], bytes]
+) -> None:
+    with pytest.raises(WrongFormatError, match=name):
+        list(chunks(io.BytesIO(pack(data)), LIMIT, chunk_bytes))
+
+
+@pytest.mark.parametrize(
+    "data", [b"a\x00b", b"\xff\xfe{}", b"PK", b"BZh9", b"PAR", b"\x00\x00", "é\n".encode("latin-1")]
+)
+def test_odd_first_bytes_alone_make_no_other_format(data: bytes) -> None:
+    assert frame(data)[0] == law(data).records
+
+
+SKIPPED = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
+
+
+def test_zstd_is_recognised_behind_a_frame_that_is_skipped() -> None:
+    packed = pa.Codec("zstd").compress(b"a\nb\n").to_pybytes()
+    for start in (SKIPPED, b"\x5f" + SKIPPED[1:], SKIPPED * 2):
+        assert frame(start + packed + start + packed)[0] == [(1, b"a"), (2, b"b"), (3, b"a"), (4, b"b")]
+        assert law(start + packed).records == [(1, b"a"), (2, b"b")]
 
 
 def test_a_failing_disk_is_not_mistaken_for_bad_compression() -> None:

@@ -78,7 +78,7 @@ class Arrays:
                     self.pending = block[at:]
                     return
                 line = block[at : until if until >= 0 else len(block)]
-                if len(line) > self.max_record_bytes + 1 or fault(line):
+                if len(line.removesuffix(b"\r")) > self.max_record_bytes or fault(line):
                     state[LINE] = 0  # a part of the element, however odd
                     continue
                 self._carry(block, at)

@@ -6,18 +6,16 @@ Records come in chunks that hold their bytes once; memory is bounded by the chun
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from shopware_pipelines.quality.files.arrays import Arrays
-from shopware_pipelines.quality.files.chunk import Chunk, without_records
+from shopware_pipelines.quality.files.chunk import BLANK, Chunk, without_records
 from shopware_pipelines.quality.files.lines import Lines
 from shopware_pipelines.quality.files.source import Counted, blocks_of
 
 CHUNK_BYTES: Final = 16 << 20
-FILLED: Final = re.compile(rb"[^ \t\r\n]")
 
 
 def chunks(source: BinaryIO | Path, max_record_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
@@ -39,9 +37,9 @@ def framed(blocks: Iterator[bytes], max_record_bytes: int) -> Iterator[Chunk]:
     lines = Lines(max_record_bytes)
     blank_lines = 0
     for block in blocks:
-        filled = FILLED.search(block)
-        if filled and filled[0] == b"[":
-            yield from _arrays(block, filled.start(), blocks, max_record_bytes)
+        filled = block.lstrip(BLANK)
+        if filled.startswith(b"["):
+            yield from _arrays(block, len(block) - len(filled), blocks, max_record_bytes)
             return
         for chunk in lines.feed(block):
             if filled or len(chunk):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import re
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +17,8 @@ from shopware_pipelines.quality.malformed import fault
 
 NO_LIMIT: Final = 1 << 40
 """How long a record may be is decided where it is put, when it has a name."""
+
+BRACKET_LINE: Final = re.compile(rb"^[\[{][^\n]*+", re.MULTILINE)
 
 
 def _lengths() -> array[int]:
@@ -82,16 +84,14 @@ def _json_line(text: bytes) -> int | None:
     text of one line."""
     if b"\n" not in text:
         return None
-    at = 0
     tried = False
-    for line in io.BytesIO(text):
-        if line.startswith((b"{", b"[")) and not fault(line):
-            return at
-        if line.startswith(b"[") and not tried:
+    for line in BRACKET_LINE.finditer(text):
+        if not fault(line[0]):
+            return line.start()
+        if line[0].startswith(b"[") and not tried:
             tried = True  # once, so that a text is read twice at most
-            if not fault(text[at:]):
-                return at
-        at += len(line)
+            if not fault(text[line.start() :]):
+                return line.start()
     return None
 
 
