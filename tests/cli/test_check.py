@@ -182,6 +182,43 @@ def test_a_run_that_fails_leaves_no_output(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["cut.gz", "good.jsonl"]
 
 
+def test_another_format_is_named_and_nothing_is_checked(swp: Swp, tmp_path: Path) -> None:
+    good = write(tmp_path / "good.jsonl", stock(1))
+    (tmp_path / "stock.json").write_bytes(stock(1).decode().encode("utf-16"))
+    done = swp("check", "inventory", good, "stock.json", "--rejected", "rejected.jsonl", cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"error: stock.json: this is UTF-16, not JSON: convert it with iconv -t UTF-8\n"
+    assert names_in(tmp_path) == ["good.jsonl", "stock.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "looks_like"),
+    [
+        (b"inventory_id,stock_level\n1,10\n2,11\n", "CSV with commas"),
+        (b'"inventory id";"level; of stock"\r\n1;10\r\n', "CSV with semicolons"),
+        (b"inventory_id\tstock_level\n1\t10", "CSV with tabs"),
+        (b"<!DOCTYPE html>\n<html>\n<p>1,2</p>\n", "HTML"),
+        (b'<?xml version="1.0"?>\n<stock/>\n', "XML"),
+        (json.dumps(json.loads(stock(1)), indent=2).encode(), "JSON laid out over several lines"),
+        (b'{"inventory_id": 1,\r\n "stock_level": 2\r\n}\r\n', "JSON laid out over several lines"),
+        (b"oops\n", ""),
+        (b'{"a": 1,}\n{"b": 2,}\n', ""),
+        (b"inventory_id,stock_level\n" + stock(1), ""),  # one record is JSON
+    ],
+)
+def test_a_file_of_which_no_line_is_json_is_told_what_it_looks_like(
+    swp: Swp, tmp_path: Path, text: bytes, looks_like: str
+) -> None:
+    (tmp_path / "in").write_bytes(text)
+    done = swp("check", "inventory", "in", "--rejected", "r", "--now", NOW, cwd=tmp_path)
+
+    said = [line for line in done.stdout.decode().splitlines() if "looks like" in line]
+    assert done.returncode == 1
+    assert [line.startswith("in: it looks like ") and looks_like in line for line in said] == [True] * bool(looks_like)
+    assert len(rejections(tmp_path / "r")) == len(text.splitlines()) - (stock(1) in text)
+
+
 def test_outputs_are_never_replaced_unless_forced(swp: Swp, tmp_path: Path) -> None:
     first = write(tmp_path / "first.jsonl", stock(1), stock(2), b"broken")
     second = write(tmp_path / "second.jsonl", stock(3), b"worse", b"worst")

@@ -151,9 +151,12 @@ def test_extra_fields_and_nulls_are_values(tmp_path: Path) -> None:
         (b"", "there is no record in it"),
         (b"\n \n\t\n", "there is no record in it"),
         (b"not json\n[1, 2]\n42\n", "none of its 3 records is a JSON object"),
+        (b"inventory_id,stock_level\n1,10\n", "it looks like CSV with commas: convert it to JSON lines"),
+        (b"PAR1\x15\x04\x15\0", "this is Parquet, not JSON: export it as JSON lines"),
+        (json.dumps(stock(1)).encode("utf-16"), "this is UTF-16, not JSON"),
         (gzip.compress(json.dumps(stock(1)).encode() * 1000, mtime=0)[:-20], "data is broken"),
     ],
-    ids=["empty", "blank lines", "no object", "cut archive"],
+    ids=["empty", "blank lines", "no object", "CSV", "Parquet", "UTF-16", "cut archive"],
 )
 def test_unreadable_file(tmp_path: Path, content: bytes, reason: str) -> None:
     """A file without one readable record is rejected as a file, archived, and does not disturb the others."""

@@ -149,7 +149,7 @@ def _check_one(checker: Checker, name: str, source: BinaryIO | Path, outputs: _D
                 on_progress=report,
             )
     except UnreadableInputError as error:
-        raise UnreadableInputError(f"{name}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _append(piece: Path, whole: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from reference import array_elements, judge
+from reference import frame, judge
 from shopware_pipelines import contracts
 from shopware_pipelines.local.home import wait_until
 from shopware_pipelines.local.source_api import SourceServer, journal
@@ -65,7 +65,7 @@ def poll(source: SourceServer, feed: str, **headers: str) -> tuple[int, bytes]:
 
 
 def records(body: bytes) -> list[bytes]:
-    return array_elements(body) if body.startswith(b"[") else [body]
+    return [raw for _, raw in frame(body).records] if body.startswith(b"[") else [body]
 
 
 def lines(source: SourceServer, tmp_path: Path) -> list[dict[str, Any]]:

@@ -67,6 +67,10 @@ def test_lines_are_records(lines: list[dict[str, object]]) -> None:
 @settings(max_examples=300, deadline=None)
 def test_nothing_but_blanks_and_list_syntax_is_lost(body: bytes) -> None:
     """Whatever the body is: every other byte of it is in a record, in its place."""
+    assert_nothing_but_syntax_is_lost(body)
+
+
+def assert_nothing_but_syntax_is_lost(body: bytes) -> None:
     records = split(body)
     at = 0
     for record in records:
@@ -100,6 +104,46 @@ def test_no_records(body: bytes) -> None:
 def test_a_broken_list_keeps_its_good_elements() -> None:
     assert split(b'[{"a": 1}, {"b": 2}, {"c"') == [b'{"a": 1}', b'{"b": 2}', b'{"c"']
     assert split(b'[{"a": 1}]oops') == [b'{"a": 1}', b"oops"]
+
+
+@pytest.mark.parametrize("between", [b"", b" ", b"\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("garbage", [b"]", b"}", b"x", b"<html>", b"\0", b"\xff", b'{"c"', b",", b'"'])
+def test_a_whole_list_and_what_follows_it_are_records_of_their_own(between: bytes, garbage: bytes) -> None:
+    answer = b'[{"a": 1}, {"b": [2]}]'
+    assert split(answer + between + garbage) == [b'{"a": 1}', b'{"b": [2]}', garbage]
+    assert split(answer + between + answer + between + garbage) == [b'{"a": 1}', b'{"b": [2]}'] * 2 + [garbage]
+
+
+@pytest.mark.parametrize("answer", [b'[{"a": 1}, {"b": [2]}]', b'[\n  {"a": 1},\n  {"b": [2]}\n]'])
+def test_a_list_behind_lines_of_garbage_is_salvaged(answer: bytes) -> None:
+    garbage = [b"Warning: no such file", b"in api.php on line 7"]
+    assert split(b"\n".join([*garbage, b"", answer])) == [*garbage, b'{"a": 1}', b'{"b": [2]}']
+
+
+garbage = st.binary(max_size=30) | st.text('[]{},":\\ \nx1', max_size=12).map(str.encode)
+
+
+@given(st.lists(st.tuples(blanks, texts, blanks), max_size=5), garbage, garbage, st.data())
+@settings(max_examples=300, deadline=None)
+@example([(b"", b"{}", b"")], b"", b"\n[", None)
+@example([(b"", b"{}", b"")], b"", b"\n{}", None)
+def test_of_a_damaged_list_every_byte_is_kept_and_the_elements_before_the_damage_are_its_own(
+    elements: list[tuple[bytes, bytes, bytes]], before: bytes, behind: bytes, data: st.DataObject | None
+) -> None:
+    answer = b"[" + b",".join(b"".join(element) for element in elements) + b"]"
+    cut = data.draw(st.integers(0, len(answer))) if data else len(answer)
+    whole, end = [], 1
+    for element in elements:
+        end += len(b"".join(element)) + 1
+        if end <= cut:  # what separates it from the next is there
+            whole.append(element[1])
+
+    found = split(answer[:cut] + behind)
+    if cut:
+        assert found[: len(whole)] == whole
+    for body in (answer[:cut] + behind, before + answer[:cut], before + answer + behind):
+        assert split(body) == split(body), "a poll that is tried again gives the same"
+        assert_nothing_but_syntax_is_lost(body)
 
 
 @given(st.lists(st.binary(max_size=9), max_size=30), st.integers(1, 5), st.integers(1, 20), st.integers(0, 31))
