@@ -210,35 +210,39 @@ def test_a_chunk_has_a_bounded_number_of_records_however_small_they_are(
 UTF_16 = '{"inventory_id": 1}\n'
 
 
-@pytest.mark.parametrize(
-    ("data", "name"),
-    [
-        (b"PAR1\x15\x04\x15", "Parquet"),
-        (b"PK\x03\x04\x14\0", "zip"),
-        (bz2.compress(b'{"a":1}\n'), "bzip2"),
-        (bz2.compress(b""), "bzip2"),
-        (lzma.compress(b'{"a":1}\n'), "xz"),
-        (gzip.compress(gzip.compress(b'{"a":1}\n')), "compressed twice"),
-        (UTF_16.encode("utf-16"), "UTF-16"),
-        (UTF_16.encode("utf-16-le"), "UTF-16"),
-        (UTF_16.encode("utf-16-be"), "UTF-16"),
-        (UTF_16.encode("utf-32"), "UTF-32"),
-        (UTF_16.encode("utf-32-be"), "UTF-32"),
-        (b"stock.jsonl".ljust(257, b"\0") + b"ustar\0", "tar"),
-    ],
-)
+OTHER_FORMATS: dict[str, tuple[bytes, str]] = {
+    "Parquet": (b"PAR1\x15\x04\x15", "Parquet"),
+    "zip": (b"PK\x03\x04\x14\0", "zip"),
+    "bzip2": (bz2.compress(b'{"a":1}\n'), "bzip2"),
+    "nothing in bzip2": (bz2.compress(b""), "bzip2"),
+    "xz": (lzma.compress(b'{"a":1}\n'), "xz"),
+    "tar": (b"stock.jsonl".ljust(257, b"\0") + b"ustar\0", "tar"),
+    "UTF-16": (UTF_16.encode("utf-16"), "UTF-16"),
+    "UTF-16, big end first": (b"\xfe\xff" + UTF_16.encode("utf-16-be"), "UTF-16"),
+    "UTF-16 without a mark": (UTF_16.encode("utf-16-le"), "UTF-16"),
+    "UTF-16 without a mark, big end first": (UTF_16.encode("utf-16-be"), "UTF-16"),
+    "UTF-32": (UTF_16.encode("utf-32"), "UTF-32"),
+    "UTF-32 without a mark": (UTF_16.encode("utf-32-be"), "UTF-32"),
+}
+
+
 @pytest.mark.parametrize("chunk_bytes", [4, 1000])
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("case", OTHER_FORMATS)
 def test_another_format_is_named_instead_of_its_bytes_being_checked(
-    data: bytes, name: str, chunk_bytes: int, pack: Callable[[bytes], bytes]
+    case: str, chunk_bytes: int, pack: Callable[[bytes], bytes]
 ) -> None:
+    data, name = OTHER_FORMATS[case]
     with pytest.raises(WrongFormatError, match=name):
         list(chunks(io.BytesIO(pack(data)), LIMIT, chunk_bytes))
 
 
-@pytest.mark.parametrize(
-    "data", [b"a\x00b", b"\xff\xfe{}", b"PK", b"BZh9", b"PAR", b"\x00\x00", "é\n".encode("latin-1")]
-)
+def test_what_is_compressed_twice_is_told_so() -> None:
+    with pytest.raises(WrongFormatError, match="compressed twice"):
+        frame(gzip.compress(gzip.compress(b'{"a":1}\n')))
+
+
+@pytest.mark.parametrize("data", [b"a\x00b", b"\xff\xfe{}", b"PK", b"BZh9", b"PAR", b"\x00\x00", b"\xe9\n"])
 def test_odd_first_bytes_alone_make_no_other_format(data: bytes) -> None:
     assert frame(data)[0] == law(data).records
 

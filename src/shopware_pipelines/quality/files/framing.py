@@ -48,7 +48,8 @@ def framed(blocks: Iterator[bytes], max_record_bytes: int) -> Iterator[Chunk]:
                 blank_lines += chunk.blank_lines  # before an array they are no lines
         if filled:
             break
-    yield without_records(blank_lines=blank_lines)
+    if blank_lines:
+        yield without_records(blank_lines=blank_lines)
     for block in blocks:
         yield from lines.feed(block)
     yield from lines.finish()
