@@ -11,7 +11,6 @@ from fuzz import NOW
 from shopware_pipelines.contracts import load
 from shopware_pipelines.quality.batches.rows import Rows
 from shopware_pipelines.quality.fields import epoch_ms
-from shopware_pipelines.quality.scan.packed import Packed
 from shopware_pipelines.quality.scan.scanner import Scanner
 
 CONTRACT = load("customer_interactions")
@@ -25,7 +24,7 @@ def contact(**changes: object) -> bytes:
 
 
 def unsure(*records: bytes) -> list[int]:
-    return Rows(CONTRACT, SCANNER, Packed.of(records), epoch_ms(NOW)).unsure
+    return Rows(CONTRACT, SCANNER, records, epoch_ms(NOW)).unsure
 
 
 SURE = {

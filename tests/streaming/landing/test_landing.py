@@ -370,7 +370,7 @@ def test_people_are_told_once_in_a_while_with_the_sums(engines: dict[str, Engine
     "module", ["web.landing", "interactions.landing", "web.partitions", "streaming.lake.compaction_handler"]
 )
 def test_a_function_starts_without_what_it_does_not_need(module: str) -> None:
-    heavy = ("pyarrow", "pandas", "numpy", "rich", "typer", "deltalake")
+    heavy = ("pyarrow", "pandas", "rich", "typer", "deltalake")
     code = f"import sys, shopware_pipelines.{module}; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -5,13 +5,12 @@
                                                  └──> rejected, with all their reasons
 
 `BatchChecker` keeps one in-memory DuckDB. A checked batch's valid rows lie there as a relation, ready to be written as
-Parquet, one partition at a time; they are gone with the next batch. Neither pyarrow nor NumPy nor pandas is needed.
+Parquet, one partition at a time; they are gone with the next batch. Neither pyarrow nor pandas is needed.
 """
 
 from __future__ import annotations
 
 import tempfile
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,8 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shopware_pipelines.contracts.model import Contract
-from shopware_pipelines.quality.batches.feed import TIMES, Feed
+from shopware_pipelines.quality.batches.feed import TIMES
 from shopware_pipelines.quality.batches.lake import TABLE, LakeRows, Partition
 from shopware_pipelines.quality.batches.rows import Rows, integers, texts
 from shopware_pipelines.quality.batches.warm import Row, WarmJudge
@@ -29,8 +31,6 @@ from shopware_pipelines.quality.database import connect
 from shopware_pipelines.quality.fields import epoch_ms
 from shopware_pipelines.quality.outcome import MAX_RECORD_BYTES, Counts, Rejected, count_reasons
 from shopware_pipelines.quality.reasons import Reason, not_utf8, too_large
-from shopware_pipelines.quality.scan.native import pick, where
-from shopware_pipelines.quality.scan.packed import Packed
 from shopware_pipelines.quality.scan.scanner import Scanner
 
 __all__ = ["TABLE", "BatchChecker", "CheckedBatch", "Partition"]
@@ -86,16 +86,19 @@ class BatchChecker:
     ) -> CheckedBatch:
         """Check a batch, numbered from 0 in the order given. Times later than `now` and a day are out of range.
 
-        `ingested_at` is one aware time for all, or epoch milliseconds for each record. `Packed` records are not copied.
+        `ingested_at` is one aware time for all, or epoch milliseconds for each record.
         """
         count = len(records)
         now_ms = epoch_ms(now)
-        times = array("q", [epoch_ms(ingested_at)] * count if isinstance(ingested_at, datetime) else ingested_at)
+        if isinstance(ingested_at, datetime):
+            times = np.full(count, epoch_ms(ingested_at), np.int64)
+        else:
+            times = np.array(ingested_at, np.int64)
         if len(record_ids) != count or len(times) != count:
             raise ValueError(f"{count} records, but {len(record_ids)} ids and {len(times)} times")
-        small = Packed.of(records)
-        if small.longest > self.max_record_bytes:
-            small = Packed.of([raw if len(raw) <= self.max_record_bytes else b"" for raw in records])
+        small = records
+        if max(map(len, records), default=0) > self.max_record_bytes:
+            small = [raw if len(raw) <= self.max_record_bytes else b"" for raw in records]
         rows = Rows(self.contract, self.scanner, small, now_ms)
         rejected, judged = self._judge(records, rows.unsure, now_ms)
         summary = self._fill(rows, rejected, judged, record_ids, times)
@@ -154,23 +157,19 @@ class BatchChecker:
         rejected: Sequence[Rejected],
         judged: Mapping[int, Row],
         record_ids: Sequence[str],
-        times: array[int],
+        times: NDArray[np.int64],
     ) -> list[tuple[Any, ...]]:
         """Hand the rows over; returns what `LakeRows.fill` does."""
         rows.put(judged)
-        is_kept = bytearray(b"\1") * rows.count
-        for one in rejected:
-            is_kept[one.number] = 0
-        kept = where(bytes(is_kept))
-        if rejected:
-            record_ids = list(compress(record_ids, is_kept))
+        kept = np.ones(rows.count, np.bool_)
+        kept[[one.number for one in rejected]] = False
         fed = [
-            integers("n", kept),
+            integers("n", np.flatnonzero(kept)),
             *rows.columns(kept),
-            texts("given id", record_ids),
-            integers("given time", pick(times, kept), TIMES),
+            texts("given id", list(compress(record_ids, kept)) if rejected else record_ids),
+            integers("given time", times[kept], TIMES),
         ]
-        return self.lake.fill(Feed(fed, len(kept)))
+        return self.lake.fill(fed, rows.count - len(rejected))
 
 
 @dataclass(frozen=True, slots=True)

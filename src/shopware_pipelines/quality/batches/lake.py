@@ -13,7 +13,7 @@ from typing import Any, Final
 import duckdb
 
 from shopware_pipelines.contracts.model import Contract
-from shopware_pipelines.quality.batches.feed import Changing, Feed
+from shopware_pipelines.quality.batches.feed import Column, Feed
 from shopware_pipelines.quality.batches.rows import EXTRA_FIELDS
 from shopware_pipelines.quality.batches.warm import taken
 from shopware_pipelines.quality.compile import compile_contract, derived_columns, with_defaults
@@ -40,18 +40,19 @@ class LakeRows:
         broken = f"NOT ({self.valid_rows})" if self.valid_rows else "false"
         self.summary = _summary(contract.partition_by, [*counted, *warnings, broken])
         self.digest = f"SELECT n, {row_digest_sql(contract)} FROM {TABLE}"
-        self.fed = Changing()
+        self.fed = Feed()
         self.is_copied = False
         self.statements: dict[str, duckdb.Statement] = {}
 
-    def fill(self, feed: Feed) -> list[tuple[Any, ...]]:
+    def fill(self, columns: Sequence[Column], rows: int) -> list[tuple[Any, ...]]:
         """Take the rows of a batch: `n`, the fields and extra fields as they are fed, "given id", "given time".
 
         Returns for each partition its values, and of how many rows each counted condition is true, each warning is to
         be given, and a rule is broken.
         """
-        first = self.fed.feed is None
-        self.fed.feed, self.is_copied = feed, False
+        first = self.fed.table is None
+        self.fed.fill(columns, rows)
+        self.is_copied = False
         if first:
             # Statements are so small that most of the optimizer takes longer than what it saves.
             names = [name for (name,) in self.query("FROM duckdb_optimizers()") if name not in OPTIMIZERS]

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shopware_pipelines.quality.files.chunk import Chunk
-from shopware_pipelines.quality.scan.native import library
+from shopware_pipelines.quality.scan import columns
 from shopware_pipelines.quality.scan.scanner import EPOCH, OTHER, TEXT, TEXT_TRIMMED, Scanner
 
 
@@ -19,32 +19,18 @@ def scanned(scanner: Scanner, chunk: Chunk, count: int, now_ms: int) -> tuple[pa
     The table has `n` (record numbers) and one column for each field, named as in the lake; integers are int64 and
     timestamps `timestamp[ms]`.
     """
-    count, width = count if scanner.can else 0, len(scanner.fields)
-    values, lengths = np.empty((width, count), np.int64), np.empty((width, count), np.int32)
-    numbers, unsure = np.empty(count, np.int64), np.empty(count, np.int64)
-    sure = scanner.scan(
-        chunk.data,
-        chunk.starts.ctypes.data,
-        chunk.ends.ctypes.data,
-        chunk.numbers.ctypes.data,
-        count,
-        now_ms,
-        in_place=False,
-        values=values.ctypes.data,
-        lengths=lengths.ctypes.data,
-        sure_numbers=numbers.ctypes.data,
-        unsure=unsure.ctypes.data,
-    )
-    columns = [pa.array(numbers[:sure])]
-    for kind, value, length in zip(scanner.kinds, values, lengths, strict=True):
-        columns.append(_column(chunk.data, kind, value[:sure], length[:sure]))
-    table = pa.table(columns, names=["n", *(f.column for f in scanner.fields)])
-    return table, np.concatenate([unsure[: count - sure], np.arange(count, len(chunk))])
+    found = scanner.scan(chunk.data, chunk.starts[:count], chunk.ends[:count], now_ms, numbers=chunk.numbers[:count])
+    rows = len(found.sure)
+    made = [pa.array(found.sure)]
+    for kind, values, lengths in zip(scanner.kinds, found.values, found.lengths, strict=True):
+        made.append(_column(chunk.data, kind, values[:rows], lengths[:rows]))
+    table = pa.table(made, names=["n", *(f.column for f in scanner.fields)])
+    return table, np.concatenate([found.unsure, np.arange(count, len(chunk))])
 
 
 def records_at(chunk: Chunk, indexes: NDArray[np.int64]) -> Any:
     """The records of a chunk at `indexes`, copied into an Arrow binary array."""
-    starts = np.ascontiguousarray(chunk.starts[indexes])
+    starts = chunk.starts[indexes]
     return _texts(chunk.data, starts, chunk.ends[indexes] - starts, pa.binary(), None)
 
 
@@ -53,18 +39,14 @@ def _column(data: bytes, kind: int, values: NDArray[np.int64], lengths: NDArray[
     rows = len(values)
     if kind == OTHER:  # sure only where it is null
         return pa.nulls(rows, pa.string())
-    null = lengths < 0
-    validity = pa.py_buffer(np.packbits(~null, bitorder="little")) if null.any() else None
+    valid = columns.validity(lengths)
+    validity = None if valid is None else pa.py_buffer(valid)
     if kind not in (TEXT, TEXT_TRIMMED):
         arrow_type = pa.timestamp("ms") if kind == EPOCH else pa.int64()
         return pa.Array.from_buffers(arrow_type, rows, [validity, pa.py_buffer(values)])
-    return _texts(data, values, np.maximum(lengths, 0), pa.string(), validity)
+    return _texts(data, values, lengths, pa.string(), validity)
 
 
 def _texts(data: bytes, positions: NDArray[np.int64], lengths: NDArray[Any], arrow_type: Any, validity: Any) -> Any:
-    rows = len(positions)
-    offsets = np.zeros(rows + 1, np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    text = np.empty(int(offsets[-1]), np.uint8)
-    library.swp_gather(data, positions.ctypes.data, offsets.ctypes.data, rows, text.ctypes.data)
-    return pa.Array.from_buffers(arrow_type, rows, [validity, pa.py_buffer(offsets), pa.py_buffer(text)])
+    offsets, text = columns.texts(data, positions, lengths)
+    return pa.Array.from_buffers(arrow_type, len(positions), [validity, pa.py_buffer(offsets), pa.py_buffer(text)])

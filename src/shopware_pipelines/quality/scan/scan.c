@@ -2,7 +2,7 @@
  *
  * `data` is a Python bytes object: the byte after its end is NUL. Every loop below stops at a byte under 0x20 that is
  * not the blank it is looking for, so none can run past that NUL, whatever the input holds; what reads eight bytes at
- * a time stays before a record's end.
+ * a time stays before a record's end. `make fuzz-native` holds it to that.
  * Compile with -ffp-contract=off: a fused multiply-add would round epochs differently from every other engine.
  */
 #include <stdint.h>
@@ -284,8 +284,9 @@ static int same(const uint8_t *p, const uint8_t *end, const struct lead *lead) {
 }
 
 /* Fills values[k * count + s] and lengths[k * count + s] for the s-th sure record and field k, its number, and the
- * indexes of unsure records; returns how many are sure. With `in_place` s is the record's index among all. A text's value is its position in `data` (the complement of it
- * if there are escapes in it) and its length the bytes it has without escapes; other lengths are 0, or -1 for null.
+ * indexes of unsure records; returns how many are sure. With `in_place` s is the record's index among all. A text's value
+ * is its position in `data` (the complement of it if there are escapes in it) and its length the bytes it has without
+ * escapes; other lengths are 0, or -1 for null.
  * `lowest` and `highest` bound whole numbers, and the code points of texts; bit k of `required` says that field k must
  * have a value. */
 int64_t swp_scan(const uint8_t *data, const int64_t *starts, const int64_t *ends, const int64_t *record_numbers,
@@ -357,9 +358,9 @@ int64_t swp_scan(const uint8_t *data, const int64_t *starts, const int64_t *ends
                 int negative = *p == '-';
                 int64_t number = 0;
                 begin = p += negative;
-                while (digit(*p) && p - begin < 19) number = number * 10 + (*p++ - '0');
+                while (digit(*p) && p - begin < 18) number = number * 10 + (*p++ - '0');
                 int64_t digits = p - begin;
-                if (!digits || digits > 18 || (*begin == '0' && (digits > 1 || negative))) goto done;
+                if (!digits || (*begin == '0' && (digits > 1 || negative))) goto done;
                 if (kinds[k] == INTEGER) {
                     number = negative ? -number : number;
                     if (number < lowest[k] || number > highest[k]) goto done;
@@ -380,7 +381,7 @@ int64_t swp_scan(const uint8_t *data, const int64_t *starts, const int64_t *ends
                     values[at] = ms;
                 }
                 lengths[at] = 0;
-                /* A number that goes on (an exponent, a fraction of an integer) fails at the comma or brace below. */
+                /* A number that goes on (an exponent, a fraction of an integer, a 19th digit) fails at the comma or brace. */
             } else {
                 goto done;
             }

@@ -9,17 +9,35 @@ scanner never rejects; it can make a run faster, never different. Why it is C: d
 from __future__ import annotations
 
 import math
-from array import array
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shopware_pipelines.contracts.model import Contract, Field
 from shopware_pipelines.quality.fields import BOUNDS, EARLIEST_MS, MILLISECONDS_ABOVE, MS_PER_DAY
-from shopware_pipelines.quality.scan.native import address, library
+from shopware_pipelines.quality.scan.native import library
 
 OTHER, INTEGER, TEXT, TEXT_TRIMMED, EPOCH = range(5)
 MAX_FIELDS: Final = 64
 """Fields seen in a record are bits of one word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What the scanner found in some records."""
+
+    values: NDArray[np.int64]
+    """`values[k, s]` of field k and the s-th sure record (or, in place, of record s) is its whole number, its epoch
+    milliseconds or where in the data its text begins, and the complement of that if there are escapes in it."""
+    lengths: NDArray[np.int32]
+    """-1 for null; the bytes of the text without its escapes; else 0."""
+    sure: NDArray[np.int64]
+    """Numbers of the records it is sure of."""
+    unsure: NDArray[np.int64]
+    """Indexes of the others."""
 
 
 class Scanner:
@@ -29,10 +47,9 @@ class Scanner:
         self.fields = contract.fields
         names = [f.name.encode() for f in self.fields]
         self.keys = b"".join(names)
-        self.key_ends = array("q", accumulate(map(len, names)))
-        self.kinds = array("B", map(_kind, self.fields))
-        bounds = [_bounds(f) for f in self.fields]
-        self.lowest, self.highest = (array("q", limits) for limits in zip(*bounds, strict=True))
+        self.key_ends = np.fromiter(accumulate(map(len, names)), np.int64)
+        self.kinds = np.array([_kind(f) for f in self.fields], np.uint8)
+        self.lowest, self.highest = np.array([_bounds(f) for f in self.fields], np.int64).T.copy()
         self.required = sum(1 << k for k, f in enumerate(self.fields[:MAX_FIELDS]) if f.required)
 
     @property
@@ -43,32 +60,33 @@ class Scanner:
     def scan(
         self,
         data: bytes,
-        starts: int,
-        ends: int,
-        numbers: int,
-        count: int,
+        starts: NDArray[np.int64],
+        ends: NDArray[np.int64],
         now_ms: int,
         *,
-        in_place: bool,
-        values: int,
-        lengths: int,
-        sure_numbers: int,
-        unsure: int,
-    ) -> int:
-        """Scan `count` records of `data` at `now_ms`; returns how many are sure. All other integers are addresses.
+        numbers: NDArray[np.int64] | None = None,
+        in_place: bool = False,
+    ) -> Scanned:
+        """Scan records of `data` at `now_ms`. Without `numbers` each has its index.
 
-        In: int64 `starts`, `ends` (without the LF or other control character that must follow), `numbers`. Out, for the
-        s-th sure record (or, with `in_place`, for its index s among all): int64 `values[k * count + s]` of field k is
-        its whole number, its epoch milliseconds or where in `data` its text begins, and the complement of that if there
-        are escapes in it; int32 `lengths[k * count + s]` is -1 for null, or the bytes of the text without its escapes,
-        or 0. And int64 `sure_numbers` of the sure records, `unsure` indexes of the others.
+        `ends` are without the LF or other control character that must follow. In place, each sure record's values lie
+        at its index, and those of the others mean nothing.
         """
-        sure: int = library.swp_scan(
-            data, starts, ends, numbers, count, self.keys, address(self.key_ends), address(self.kinds),
-            address(self.lowest), address(self.highest), self.required, len(self.fields),
-            EARLIEST_MS, now_ms + MS_PER_DAY, MILLISECONDS_ABOVE, in_place, values, lengths, sure_numbers, unsure,
+        count, width = len(starts), len(self.fields)
+        numbers = np.arange(count) if numbers is None else numbers
+        if not self.can:
+            none = (width, count if in_place else 0)
+            return Scanned(np.zeros(none, np.int64), np.full(none, -1, np.int32), numbers[:0], np.arange(count))
+        values, lengths = np.empty((width, count), np.int64), np.empty((width, count), np.int32)
+        sure, unsure = np.empty(count, np.int64), np.empty(count, np.int64)
+        starts, ends, numbers = (np.ascontiguousarray(x, np.int64) for x in (starts, ends, numbers))
+        found: int = library.swp_scan(
+            data, starts.ctypes.data, ends.ctypes.data, numbers.ctypes.data, count,
+            self.keys, self.key_ends.ctypes.data, self.kinds.ctypes.data, self.lowest.ctypes.data,
+            self.highest.ctypes.data, self.required, width, EARLIEST_MS, now_ms + MS_PER_DAY, MILLISECONDS_ABOVE,
+            in_place, values.ctypes.data, lengths.ctypes.data, sure.ctypes.data, unsure.ctypes.data,
         )  # fmt: skip
-        return sure
+        return Scanned(values, lengths, sure[:found], unsure[: count - found])
 
 
 def _kind(field: Field) -> int:
