@@ -11,7 +11,7 @@ RUN := .venv/bin/
 SWP := $(RUN)swp
 
 help: ## this page
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.dev ## install everything for development into .venv
 
@@ -42,6 +42,11 @@ audit: .venv/.dev ## known vulnerabilities of the locked dependencies
 
 fuzz: .venv/.dev ## engine against the reference validator, 200,000 lines of each contract, and its laws 250 times
 	SWP_FUZZ_LINES=200000 $(RUN)pytest tests/quality/files/test_agreement.py tests/quality/files/test_engine.py -s -n 2
+
+fuzz-native: .venv/.dev ## scan.c under the address and undefined-behaviour sanitizers, a minute for each harness
+	@echo 'int main(void) { return 0; }' | $(CC) -fsanitize=address,undefined -x c -o .venv/sanitized - || { echo "error:" \
+	  "$(CC) is missing or has no sanitizers; apt-get install gcc libc6-dev, or name another: make fuzz-native CC=clang"; exit 2; }
+	CC="$(CC)" SWP_FUZZ_SECONDS=60 $(RUN)pytest tests/quality/scan/test_sanitized.py -s -n 2 -v
 
 laws: .venv/.dev ## the laws of streams, alerts and proof, 2,000 random cases of each (about 20 minutes)
 	SWP_CASES=2000 $(RUN)pytest tests/streaming/landing/test_landing_laws.py tests/interactions/test_alert_laws.py -s -n 2
@@ -85,4 +90,4 @@ clean: ## remove what the targets made
 	  mvn --batch-mode --quiet dependency:copy -Dartifact=io.delta:$$jar:$(DELTA_VERSION) -DoutputDirectory=.spark/jars || exit 1; done
 	@touch $@
 
-.PHONY: help setup demo test test-spark lint contracts types audit fuzz laws soak bench docs clean
+.PHONY: help setup demo test test-spark lint contracts types audit fuzz fuzz-native laws soak bench docs clean
