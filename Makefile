@@ -46,7 +46,7 @@ fuzz: .venv/.dev ## engine against the reference validator, 200,000 lines of eac
 fuzz-native: .venv/.dev ## scan.c under the address and undefined-behaviour sanitizers, a minute for each harness
 	@echo 'int main(void) { return 0; }' | $(CC) -fsanitize=address,undefined -x c -o .venv/sanitized - || { echo "error:" \
 	  "$(CC) is missing or has no sanitizers; apt-get install gcc libc6-dev, or name another: make fuzz-native CC=clang"; exit 2; }
-	CC="$(CC)" SWP_FUZZ_SECONDS=60 $(RUN)pytest tests/quality/scan/test_sanitized.py -s -n 2 -v
+	CC="$(CC)" SWP_FUZZ_SECONDS=60 $(RUN)pytest tests/quality/scan/test_sanitized.py -n 2 -rP
 
 laws: .venv/.dev ## the laws of streams, alerts and proof, 2,000 random cases of each (about 20 minutes)
 	SWP_CASES=2000 $(RUN)pytest tests/streaming/landing/test_landing_laws.py tests/interactions/test_alert_laws.py -s -n 2
