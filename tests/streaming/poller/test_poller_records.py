@@ -45,6 +45,7 @@ def test_elements_of_a_list_keep_their_bytes(
 
 
 @given(blanks, texts, blanks)
+@example(b"", b'{\n"a": [\nInfinity,\n-Infinity,\nNaN\n],\n"b":\n{}\n,"c":\n[]\n}', b"")
 @settings(deadline=None)
 def test_one_object_is_one_record_however_it_is_laid_out(before: bytes, text: bytes, after: bytes) -> None:
     assert split(before + text + after) == [text]

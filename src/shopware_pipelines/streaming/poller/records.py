@@ -19,6 +19,7 @@ NO_LIMIT: Final = 1 << 40
 """How long a record may be is decided where it is put, when it has a name."""
 
 BRACKET_LINE: Final = re.compile(rb"^[\[{][^\n]*+", re.MULTILINE)
+CONSTANT: Final = re.compile(rb"-?\b(?:NaN|Infinity)\b")
 
 
 def _lengths() -> array[int]:
@@ -73,25 +74,23 @@ def records_of(body: bytes) -> Records:
         return Records.of([text])
     if text.startswith(b"["):
         return _framed([text])
+    if text.startswith(b"{") and not fault(CONSTANT.sub(b"0", text)):
+        return Records.of([text])  # one object, maybe with numbers that JSON has not
     begin = _json_line(text)
-    if begin is None or (text.startswith(b"{") and not fault(text)):
-        return Records.of([text])
-    return _framed([text[:begin], text[begin:]])
+    return Records.of([text]) if begin is None else _framed([text[:begin], text[begin:]])
 
 
 def _json_line(text: bytes) -> int | None:
-    """Where the first line begins that is an object or a list by itself, or a list that goes on to the end; not in a
-    text of one line."""
+    """Where the first line begins that is an object by itself, or the first of all that begin with a bracket if it is
+    a list, which may go on to the end; not in a text of one line."""
     if b"\n" not in text:
         return None
-    tried = False
-    for line in BRACKET_LINE.finditer(text):
-        if not fault(line[0]):
+    for number, line in enumerate(BRACKET_LINE.finditer(text)):
+        is_list = line[0].startswith(b"[")
+        if is_list and number:
+            continue
+        if not fault(line[0]) or (is_list and not fault(text[line.start() :])):
             return line.start()
-        if line[0].startswith(b"[") and not tried:
-            tried = True  # once, so that a text is read twice at most
-            if not fault(text[line.start() :]):
-                return line.start()
     return None
 
 
