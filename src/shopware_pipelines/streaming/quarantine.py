@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from shopware_pipelines import __version__
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.quality.reasons import Reason
 
@@ -32,11 +33,13 @@ class RejectedRecord:
     """When the record came in, epoch milliseconds; the same on every retry."""
     source: str
     """Where it came from: API URL, or stream, shard and sequence number."""
+    judged_ms: int | None = None
+    """What was the present for its rules, epoch milliseconds; None: the moment when it came in."""
 
 
 def rejected_lines(records: Iterable[RejectedRecord], contract: Contract, stage: str) -> bytes:
-    """The records as JSON lines. Keys: contract, contract_version, stage, rejected_at, source, record_id, reasons,
-    and raw (text as received) or raw_base64 (where the bytes are not UTF-8)."""
+    """The records as JSON lines. Keys: contract, contract_version, engine_version, stage, rejected_at, judged_at,
+    source, record_id, reasons, and raw (text as received) or raw_base64 (where the bytes are not UTF-8)."""
     return b"".join(_line(record, contract, stage) for record in records)
 
 
@@ -55,8 +58,10 @@ def _line(record: RejectedRecord, contract: Contract, stage: str) -> bytes:
     document = {
         "contract": contract.name,
         "contract_version": contract.version,
+        "engine_version": __version__,
         "stage": stage,
-        "rejected_at": datetime.fromtimestamp(record.received_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "rejected_at": _text(record.received_ms),
+        "judged_at": _text(record.received_ms if record.judged_ms is None else record.judged_ms),
         "source": record.source,
         "record_id": record.record_id,
         "reasons": [{"code": reason.code, "message": reason.message} for reason in record.reasons],
@@ -66,3 +71,7 @@ def _line(record: RejectedRecord, contract: Contract, stage: str) -> bytes:
     except UnicodeDecodeError:
         document["raw_base64"] = base64.b64encode(record.raw).decode()
     return _JSON.encode(document).encode() + b"\n"
+
+
+def _text(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lake_fakes import BUCKET, FakeSns, Killed, client, once
 from lake_world import FIRST_NUMBER, NOW, Put, World, event_of, record_name, shard_of
 
 from places import REPOSITORY
+from shopware_pipelines import __version__
 from shopware_pipelines.contracts import load
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.errors import DataError, InfrastructureError
@@ -150,6 +152,11 @@ def test_web_events_as_they_come(engines: dict[str, Engine]) -> None:
     assert document["source"] == f"kinesis://weblogs_stream/shardId-000000000006/{FIRST_NUMBER}"
     assert document["stage"] == "landing"
     assert document["rejected_at"] == "2026-11-25T21:50:01.987+00:00"
+    # What it was judged against: the moment when the last record of its batch came in.
+    last = event["Records"][-1]["kinesis"]["approximateArrivalTimestamp"]
+    assert datetime.fromisoformat(document["judged_at"]).timestamp() == pytest.approx(last, abs=0.001)
+    assert document["judged_at"] > document["rejected_at"]
+    assert document["engine_version"] == __version__
 
 
 def test_a_file_says_where_it_belongs(engines: dict[str, Engine], tmp_path: Path) -> None:

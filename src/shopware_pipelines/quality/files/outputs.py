@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from shopware_pipelines import __version__
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.quality.compile import lake_select
 
@@ -61,8 +62,9 @@ class ValidParts:
 class RejectedLines:
     """Writes rejected records to a JSON lines file, one object each.
 
-    Keys: contract, contract_version, stage, rejected_at, run_id, source, line (record number), record_id,
-    reasons (list of code and message), and raw (text as received) or raw_base64 (where the bytes are not UTF-8).
+    Keys: contract, contract_version, engine_version, stage, rejected_at, run_id, source, line (record number),
+    record_id, reasons (list of code and message), and raw (text as received) or raw_base64 (where the bytes are not
+    UTF-8).
     """
 
     def __init__(self, file: BinaryIO, contract: Contract, context: RecordContext, stage: str = "check"):
@@ -71,6 +73,7 @@ class RejectedLines:
         head = {
             "contract": contract.name,
             "contract_version": contract.version,
+            "engine_version": __version__,
             "stage": stage,
             "rejected_at": context.ingested_at.isoformat(),
             "run_id": context.run_id,

@@ -187,7 +187,12 @@ def _metadata(delivery: Delivery, landing: Landing, partition: Partition) -> dic
 
 def _rejected(delivery: Delivery, index: int, reasons: tuple[Reason, ...]) -> RejectedRecord:
     return RejectedRecord(
-        delivery.record_ids[index], delivery.raw[index], reasons, delivery.arrived_ms[index], delivery.source(index)
+        delivery.record_ids[index],
+        delivery.raw[index],
+        reasons,
+        delivery.arrived_ms[index],
+        delivery.source(index),
+        delivery.checked_at_ms,
     )
 
 
