@@ -40,7 +40,7 @@ MAY_IMPORT: Final[Mapping[str, str]] = {
     "interactions": "contracts quality streaming streaming.lake streaming.poller streaming.landing analytics",
     "inventory": "contracts quality quality.files",
     "analytics": "contracts quality",
-    "trust": "contracts quality quality.files streaming streaming.lake streaming.landing inventory",
+    "trust": "contracts quality quality.files quality.batches streaming streaming.lake streaming.landing inventory",
     "local": " ".join([*PIPELINES, "local.emulator", "local.source_api"]),
     "local.athena": "quality",
     "local.emulator": "local local.athena",

@@ -19,6 +19,7 @@ from shopware_pipelines.streaming.feed import INTERACTIONS, WEB, Feed
 from shopware_pipelines.streaming.lake import layout
 from shopware_pipelines.streaming.lake.layout import Partition
 from shopware_pipelines.streaming.lake.manifest import Manifest, write_manifest
+from shopware_pipelines.streaming.lake.view import view_name, view_table_input
 
 BUCKETS = {"web": "weblogs-bucket-gtp", "interactions": "crm-api-data-2025"}
 QUEUES = {"web": "web-dlq", "interactions": "crm-dlq"}
@@ -37,6 +38,8 @@ class Cloud:
         self.glue.create_database(DatabaseInput={"Name": self.database})
         table: Any = glue_table(lake.contract, layout.table_location(self.bucket, feed))
         self.glue.create_table(DatabaseName=self.database, TableInput=table)
+        view: Any = view_table_input(lake.contract, self.database, self.table)
+        self.glue.create_table(DatabaseName=self.database, TableInput=view)
         self.kinesis, self.sqs = boto3.client("kinesis", "us-east-1"), boto3.client("sqs", "us-east-1")
         self.kinesis.create_stream(StreamName=STREAMS[feed.name], ShardCount=1)
         self.queue = self.sqs.create_queue(QueueName=QUEUES[feed.name])["QueueUrl"]
@@ -158,6 +161,7 @@ def swp(capsys: pytest.CaptureFixture[str]) -> Said:
     return Said(capsys)
 
 
+VERIFY = ("partitions", "verify", "--aws", "--feed", "web")
 PROVE = ("reconcile", "--aws", "--feed", "web", "--settle", "0")
 
 
@@ -230,11 +234,42 @@ def test_a_compacted_hour_whose_inputs_are_still_there(whole: Cloud, swp: Said) 
     assert {f["kind"] for f in swp.document["feeds"]["web"]["faults"]} == {"repeated"}
 
 
-def test_a_partition_in_another_bucket_is_a_note(whole: Cloud, swp: Said) -> None:
+def test_a_partition_in_another_bucket_is_a_fault(whole: Cloud, swp: Said) -> None:
     other: Any = {"Values": ["2020", "1", "1", "0"], "StorageDescriptor": {"Location": "s3://elsewhere/x/"}}
     whole.glue.batch_create_partition(DatabaseName=whole.database, TableName=whole.table, PartitionInputList=[other])
+    assert swp(*PROVE) == 1
+    assert "web: the catalog does not show what lies in the bucket" in swp.out
+    assert "is registered at s3://elsewhere/x/, which is no place of this hour" in swp.out
+    assert swp(*VERIFY, "--repair") == 0
     assert swp(*PROVE) == 0
-    assert "s3://elsewhere/x/, which is not in this bucket" in swp.out
+
+
+def test_a_view_that_was_dropped_is_a_fault_and_made_again(whole: Cloud, swp: Said) -> None:
+    view = view_name(whole.table)
+    whole.glue.delete_table(DatabaseName=whole.database, Name=view)
+    assert swp(*PROVE, "--json") == 1
+    document = swp.document
+    assert (document["ok"], document["unexplained"]) == (False, 0)
+    assert document["feeds"]["web"]["catalog"] == [
+        f"the view {whole.database}.{view} is not in the catalog (swp partitions verify --repair)"
+    ]
+    assert swp(*VERIFY, "--json") == 1
+    assert swp(*VERIFY, "--repair") == 0
+    assert swp(*PROVE) == 0
+
+
+def test_an_hour_that_points_to_an_empty_place_is_named_record_by_record(whole: Cloud, swp: Said) -> None:
+    partition = min(whole.lake.registered)
+    hidden = [i for s in whole.lake.storage.list(whole.lake.registered[partition]) for i in whole.lake.ids_in(s.key)]
+    whole.glue.delete_partition(DatabaseName=whole.database, TableName=whole.table, PartitionValues=partition.values)
+    whole.register(partition, f"compacted/{partition.path}0123456789abcdef/")
+    assert swp(*PROVE, "--json") == 1
+    feed = swp.document["feeds"]["web"]
+    assert {f["kind"] for f in feed["faults"]} == {"invisible"}
+    assert sorted(f["record_id"] for f in feed["faults"]) == sorted(hidden)
+    assert (feed["unexplained"], feed["waiting"], len(feed["catalog"])) == (len(hidden), 0, 1)
+    assert swp(*VERIFY, "--repair") == 0
+    assert swp(*PROVE) == 0
 
 
 def test_a_bucket_that_is_not_there_is_one_line(whole: Cloud, swp: Said, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,15 +343,18 @@ def test_dead_letters_whose_records_are_gone_stay_until_somebody_says_so(whole: 
 
 
 def test_a_missing_partition_is_found_and_repaired(whole: Cloud, swp: Said) -> None:
-    verify = ("partitions", "verify", "--aws", "--feed", "web")
-    assert swp(*verify) == 0
-    assert "all are shown" in swp.out
+    assert swp(*VERIFY) == 0
+    assert "each is shown" in swp.out
     partition = min(whole.lake.registered)
     whole.glue.delete_partition(DatabaseName=whole.database, TableName=whole.table, PartitionValues=partition.values)
-    assert swp(*verify, "--json") == 1
-    assert swp.document["feeds"]["web"]["missing"] == [partition.path]
-    assert swp(*PROVE) == 0
+    assert swp(*VERIFY, "--json") == 1
+    (fault,) = swp.document["feeds"]["web"]["faults"]
+    assert (fault["kind"], fault["entry"]) == ("missing", partition.values)
+    assert swp(*PROVE, "--settle", "3600") == 0  # it has just landed
+    assert "1 hours are not registered yet" in swp.out
+    assert swp(*PROVE) == 1
     assert "swp partitions verify --repair" in swp.out
-    assert swp(*verify, "--repair") == 0
-    assert "1 were not shown and are now" in swp.out
-    assert swp(*verify) == 0
+    assert swp(*VERIFY, "--repair") == 0
+    assert "1 faults of the catalog are mended" in swp.out
+    assert swp(*VERIFY) == 0
+    assert swp(*PROVE) == 0

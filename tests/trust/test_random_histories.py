@@ -6,6 +6,7 @@ Each history is made from a seed that is in its test's name; SWP_SEED repeats a 
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -54,6 +55,7 @@ class History:
         for _ in range(self.rng.randint(1, 3)):
             self.a_producers_life()
         self.the_stream_ends()
+        self.the_catalog_follows()
 
     def a_producers_life(self) -> None:
         rng, lake = self.rng, self.lake
@@ -107,6 +109,22 @@ class History:
                 for stored in lake.storage.list(layout.ledger_prefix(lake.feed)):
                     os.utime(lake.root / stored.key, (NOW.timestamp(),) * 2)
 
+    def the_catalog_follows(self) -> None:
+        """An hour is registered, or has just begun; what lies beside a generation has just landed."""
+        lake = self.lake
+        for key in [s.key for s in lake.storage.list(lake.feed.landed) if s.key not in lake.superseded]:
+            partition = Partition.in_key(key, lake.feed.landed)
+            assert partition is not None
+            if partition not in lake.registered and self.rng.random() < 0.5:
+                lake.registered[partition] = f"{lake.feed.landed}{partition.path}"
+            if not key.startswith(lake.registered.get(partition, "nowhere")):
+                os.utime(lake.root / key, (NOW.timestamp(),) * 2)
+
+    def young(self) -> set[str]:
+        """Records in objects that have just landed."""
+        keys = [s.key for s in self.lake.storage.list(self.lake.feed.landed) if s.modified_at >= NOW.timestamp()]
+        return {i for key in keys for i in self.lake.ids_in(key)}
+
     def current(self) -> list[str]:
         """Keys of the objects whose records count."""
         landed = [s.key for s in self.lake.storage.list(self.lake.feed.landed) if s.key not in self.lake.superseded]
@@ -114,7 +132,7 @@ class History:
 
 
 def reconciled(history: History) -> FeedResult:
-    return history.lake.reconcile(settle=SOON)
+    return history.lake.reconcile(settle=SOON, late=SOON)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -152,6 +170,10 @@ def plant(history: History) -> tuple[str, str, set[str]] | None:
         move_to_another_hour,
         add_a_foreign_record,
         repeat_a_row,
+        hide_an_hour,
+        empty_the_reasons,
+        repeat_a_rejected_record,
+        copy_a_quarantine_object,
     ]
     history.rng.shuffle(ways)
     for way in ways:
@@ -305,3 +327,55 @@ def repeat_a_row(history: History) -> Planted | None:
     name = history.rng.choice(history.lake.ids_in(key))
     history.lake.rewrite(key, f"FROM rows UNION ALL FROM rows WHERE record_id = '{name}'")
     return kinds.REPEATED, {name}
+
+
+def hide_an_hour(history: History) -> Planted | None:
+    """Dropped from the catalog, or pointing at a place that holds nothing."""
+    lake = history.lake
+    if not lake.registered:
+        return None
+    hidden = history.rng.choice(sorted(lake.registered))
+    place = lake.registered.pop(hidden)
+    lost = {i for stored in lake.storage.list(place) for i in lake.ids_in(stored.key)}
+    if history.rng.random() < 0.5:
+        lake.registered[hidden] = f"{lake.feed.compacted}{hidden.path}0123456789abcdef/"
+    return kinds.INVISIBLE, lost - history.young()
+
+
+def quarantined(history: History) -> list[str]:
+    feed = history.lake.feed
+    prefixes = (feed.rejected_by_poller, feed.refused_by_stream, feed.rejected_by_landing)
+    return [stored.key for prefix in prefixes for stored in history.lake.storage.list(prefix)]
+
+
+def empty_the_reasons(history: History) -> Planted | None:
+    keys = quarantined(history)
+    if not keys:
+        return None
+    path = history.lake.root / history.rng.choice(keys)
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    chosen = history.rng.choice(lines)
+    chosen["reasons"] = []
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return kinds.REASONS, {chosen["record_id"]}
+
+
+def repeat_a_rejected_record(history: History) -> Planted | None:
+    keys = quarantined(history)
+    if not keys:
+        return None
+    path = history.lake.root / history.rng.choice(keys)
+    lines = path.read_bytes().splitlines(keepends=True)
+    chosen = history.rng.choice(lines)
+    path.write_bytes(b"".join([*lines, chosen]))
+    return kinds.REPEATED, {json.loads(chosen)["record_id"]}
+
+
+def copy_a_quarantine_object(history: History) -> Planted | None:
+    keys = quarantined(history)
+    if not keys:
+        return None
+    key = history.rng.choice(keys)
+    path = history.lake.root / key
+    shutil.copyfile(path, path.with_name(f"{path.stem}-copy.jsonl"))
+    return kinds.REPEATED, {json.loads(line)["record_id"] for line in path.read_bytes().splitlines()}

@@ -416,14 +416,18 @@ def test_declared_gaps_are_listed(busy: tuple[SmallLake, Poller]) -> None:
     assert [(g.producer_id, g.poll, g.reason) for g in result.gaps] == [(poller.name, 1, "interrupted")]
 
 
-def test_an_hour_that_is_not_registered_waits(busy: tuple[SmallLake, Poller]) -> None:
+def test_an_hour_that_is_not_registered_waits_and_is_then_a_fault(busy: tuple[SmallLake, Poller]) -> None:
     lake, _ = busy
     partition = min(lake.registered)
     ids = [i for s in lake.storage.list(lake.registered[partition]) for i in lake.ids_in(s.key)]
     del lake.registered[partition]
-    result = lake.reconcile()
-    assert (result.waiting, result.ok) == (len(ids), True)
-    assert partition.path in result.warnings[0]
+    waiting = lake.reconcile(settle=timedelta(hours=6))
+    assert (waiting.waiting, waiting.ok) == (len(ids), True)
+    assert "1 hours are not registered yet" in waiting.warnings[0]
+    result = lake.reconcile(settle=timedelta(hours=4))
+    assert (result.waiting, result.ok, result.fault_counts) == (0, False, {kinds.INVISIBLE: len(ids)})
+    assert sorted(fault.record_id for fault in result.faults) == sorted(ids)
+    assert partition.path.rstrip("/") in result.catalog[0]
 
 
 def test_ledgers_that_overlap_after_a_crash_are_one(busy: tuple[SmallLake, Poller]) -> None:
@@ -475,7 +479,9 @@ def test_a_generation_that_is_not_switched_to_is_nothing(lake: SmallLake) -> Non
     assert (after.ok, after.landed, after.repeats) == (True, before.landed, before.repeats)
 
 
-def test_a_late_record_waits_for_the_next_compaction(compacted: tuple[SmallLake, Partition, str]) -> None:
+def test_a_late_record_waits_for_the_next_compaction_and_is_then_a_fault(
+    compacted: tuple[SmallLake, Partition, str],
+) -> None:
     lake, partition, _ = compacted
     late = lake.poller()
     before = lake.reconcile().landed
@@ -483,9 +489,12 @@ def test_a_late_record_waits_for_the_next_compaction(compacted: tuple[SmallLake,
     lake.flush(late, 1, 400)
     lake.land()
     lake.say(late, closed=True)
-    result = lake.reconcile()
+    result = lake.reconcile(late=timedelta(hours=6))
     assert result.ok
     assert result.waiting > 0
+    over = lake.reconcile(late=timedelta(hours=4))
+    assert (over.waiting, over.fault_counts, over.catalog) == (0, {kinds.INVISIBLE: result.waiting}, [])
+    assert all("waits for compaction" in fault.detail for fault in over.faults)
     lake.compact(partition)
     again = lake.reconcile()
     assert (again.waiting, again.ok) == (0, True)
@@ -504,14 +513,28 @@ def test_without_its_manifest_a_generation_has_replaced_nothing(
     assert partition.path in result.warnings[0]
 
 
-def test_a_deleted_generation_is_missing_and_its_inputs_are_named(
+def test_a_deleted_generation_hides_what_its_inputs_still_hold(compacted: tuple[SmallLake, Partition, str]) -> None:
+    lake, partition, key = compacted
+    ids = lake.ids_in(key)
+    (lake.root / key).unlink()
+    found = named(lake, kinds.INVISIBLE)
+    assert sorted(found) == ids
+    assert all("swp partitions verify --repair" in detail for detail in found.values())
+    lake.registered[partition] = f"{lake.feed.landed}{partition.path}"  # what the repair does
+    assert lake.reconcile().ok
+
+
+def test_a_deleted_part_of_a_generation_is_missing_and_its_inputs_are_named(
     compacted: tuple[SmallLake, Partition, str],
 ) -> None:
     lake, _, key = compacted
     ids = lake.ids_in(key)
+    shutil.copyfile(lake.root / key, (lake.root / key).with_name("part-00001.parquet"))
+    lake.rewrite(key.replace("00000", "00001"), "FROM rows LIMIT 1")
+    (left,) = lake.ids_in(key.replace("00000", "00001"))
     (lake.root / key).unlink()
     found = named(lake, kinds.MISSING)
-    assert sorted(found) == ids
+    assert sorted(found) == [name for name in ids if name != left]
     assert all("superseded" in detail for detail in found.values())
 
 

@@ -18,6 +18,7 @@ from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.quality.schema import glue_table
 from shopware_pipelines.streaming.feed import Feed
 from shopware_pipelines.streaming.lake.layout import Partition, table_location
+from shopware_pipelines.streaming.lake.view import view_table_input
 
 BUCKET = "lake"
 DATABASE = "db"
@@ -152,13 +153,40 @@ class FakeGlue:
     def __init__(self, contract: Contract, feed: Feed, faults: Faults | None = None, page: int = 2) -> None:
         self.faults = faults or Faults()
         self.page = page
-        self.table = glue_table(contract, table_location(BUCKET, feed))
+        self.table = glue_table(contract, table_location(BUCKET, feed)) | {"Name": TABLE}
+        self.tables: dict[str, Any] = {
+            TABLE: self.table,
+            f"{TABLE}_unique": view_table_input(contract, DATABASE, TABLE),
+        }
         self.partitions: dict[tuple[str, ...], Any] = {}
 
     def get_table(self, DatabaseName: str, Name: str) -> Any:  # noqa: N803
-        assert (DatabaseName, Name) == (DATABASE, TABLE)
+        assert DatabaseName == DATABASE
         with self.faults.call("get_table"):
-            return {"Table": self.table}
+            if Name not in self.tables:
+                raise _error("GetTable", "EntityNotFoundException", 400)
+            return {"Table": self.tables[Name]}
+
+    def update_table(self, DatabaseName: str, TableInput: Any) -> Any:  # noqa: N803
+        assert DatabaseName == DATABASE
+        with self.faults.call("update_table"):
+            if TableInput["Name"] not in self.tables:
+                raise _error("UpdateTable", "EntityNotFoundException", 400)
+            self.tables[TableInput["Name"]] = TableInput
+        return {}
+
+    def create_table(self, DatabaseName: str, TableInput: Any) -> Any:  # noqa: N803
+        assert DatabaseName == DATABASE
+        with self.faults.call("create_table"):
+            assert TableInput["Name"] not in self.tables
+            self.tables[TableInput["Name"]] = TableInput
+        return {}
+
+    def delete_partition(self, DatabaseName: str, TableName: str, PartitionValues: Any) -> Any:  # noqa: N803
+        assert (DatabaseName, TableName) == (DATABASE, TABLE)
+        with self.faults.call("delete_partition"):
+            del self.partitions[tuple(PartitionValues)]
+        return {}
 
     def batch_create_partition(self, DatabaseName: str, TableName: str, PartitionInputList: Any) -> Any:  # noqa: N803
         assert (DatabaseName, TableName) == (DATABASE, TABLE)

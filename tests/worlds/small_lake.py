@@ -10,24 +10,30 @@ import itertools
 import os
 import random
 import shutil
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 
 from shopware_pipelines.contracts import load
 from shopware_pipelines.quality.batches.batch import BatchChecker
-from shopware_pipelines.quality.reasons import Reason
+from shopware_pipelines.quality.reasons import too_large
 from shopware_pipelines.quality.sample import samples
+from shopware_pipelines.quality.schema import PARQUET_INPUT, PARQUET_SERDE
 from shopware_pipelines.storage import LocalStorage
 from shopware_pipelines.streaming import identity
 from shopware_pipelines.streaming.counters import INTERRUPTED, Counters
 from shopware_pipelines.streaming.feed import Feed
 from shopware_pipelines.streaming.lake import layout
+from shopware_pipelines.streaming.lake.described import table_faults, table_input, view_faults
 from shopware_pipelines.streaming.lake.layout import Batch, Partition
 from shopware_pipelines.streaming.lake.manifest import Manifest, write_manifest
+from shopware_pipelines.streaming.lake.registration import Registered
+from shopware_pipelines.streaming.lake.verification import Snapshot
+from shopware_pipelines.streaming.lake.view import view_table_input
 from shopware_pipelines.streaming.ledger import LedgerRow, ledger_parquet, raw_digest
 from shopware_pipelines.streaming.quarantine import LANDING, POLLER, STREAM, RejectedRecord, rejected_lines
 from shopware_pipelines.trust.places import StreamPlaces
@@ -38,6 +44,7 @@ NOW: Final = datetime(2026, 1, 15, 12, tzinfo=UTC)
 LONG_AGO: Final = NOW - timedelta(hours=5)
 EVENTS_FROM: Final = NOW - timedelta(hours=8)
 HOURS: Final = 4
+BUCKET: Final = "lake"
 
 
 @dataclass
@@ -66,6 +73,11 @@ class SmallLake:
         self.superseded: set[str] = set()
         """Keys that no reader sees any more."""
         self.registered: dict[Partition, str] = {}
+        self.entries: list[Registered] = []
+        """Of the catalog, besides those of `registered`."""
+        database, _, name = self.contract.table.partition(".")
+        self.table: dict[str, Any] | None = table_input(self.contract, name, layout.table_location(BUCKET, feed))
+        self.view: dict[str, Any] | None = view_table_input(self.contract, database, name)
         self.dead: list[str] = []
         self.stream: list[tuple[str, bytes, datetime]] = []
         self.checker = BatchChecker(self.contract)
@@ -112,13 +124,13 @@ class SmallLake:
         rejected = {r.number: r for r in checked.rejected}
         digests = checked.row_digests()
         refused = {i for i in range(len(raws)) if first + i in poller.too_large and i not in rejected}
-        too_large = (Reason("too_large", "too large for the stream"),)
+        judged_ms = int(max(times).timestamp() * 1000)
         for stage, prefix, chosen in (
             (POLLER, self.feed.rejected_by_poller, {i: rejected[i].reasons for i in sorted(rejected)}),
-            (STREAM, self.feed.refused_by_stream, dict.fromkeys(sorted(refused), too_large)),
+            (STREAM, self.feed.refused_by_stream, {i: (too_large(len(raws[i]), 9),) for i in sorted(refused)}),
         ):
             if chosen:
-                kept = [RejectedRecord(ids[i], raws[i], why, 0, "api") for i, why in chosen.items()]
+                kept = [RejectedRecord(ids[i], raws[i], why, judged_ms, "api") for i, why in chosen.items()]
                 key = layout.rejected_key(prefix, times[0], layout.span_name(poller.name, first, last))
                 self.storage.put_bytes(key, rejected_lines(kept, self.contract, stage))
         if put:
@@ -174,10 +186,17 @@ class SmallLake:
             path = self.root / keys[-1]
             path.parent.mkdir(parents=True, exist_ok=True)
             checked.write_parquet(values, path, metadata={"key": keys[-1]})
+            os.utime(path, (arrived.timestamp(),) * 2)
             if register:
                 self.registered.setdefault(partition, f"{self.feed.landed}{partition.path}")
         if checked.rejected:
-            kept = [RejectedRecord(once[r.number][0], r.raw, r.reasons, 0, "stream") for r in checked.rejected]
+            arrived_ms = int(arrived.timestamp() * 1000)
+            kept = [
+                RejectedRecord(
+                    once[r.number][0], r.raw, r.reasons, arrived_ms, f"kinesis://s/{batch.shard_id}/{start + r.number}"
+                )
+                for r in checked.rejected
+            ]
             key = layout.rejected_key(self.feed.rejected_by_landing, arrived, batch.name)
             self.storage.put_bytes(key, rejected_lines(kept, self.contract, LANDING))
         return keys
@@ -197,6 +216,7 @@ class SmallLake:
             f"TO '{path}' (FORMAT parquet, KV_METADATA {{key: '{key}'}})",
             [files],
         )
+        os.utime(path, (LONG_AGO.timestamp(),) * 2)
         manifest = Manifest(generation, {s.key: s.etag for s in inputs}, 0, 0, NOW)
         write_manifest(self.storage, self.feed, partition, manifest)
         if switch:
@@ -213,6 +233,7 @@ class SmallLake:
         other = SmallLake(self.feed, root, self.seed + 1)
         other.registered, other.stream, other.dead = dict(self.registered), list(self.stream), list(self.dead)
         other.superseded = set(self.superseded)
+        other.entries, other.table, other.view = list(self.entries), deepcopy(self.table), deepcopy(self.view)
         other._number = itertools.count(1_000)
         return other
 
@@ -220,12 +241,23 @@ class SmallLake:
         poller.counters.add_gap(poller.counters.polls, INTERRUPTED, LONG_AGO)
 
     def places(self) -> StreamPlaces:
-        return StreamPlaces(
-            self.feed, self.contract, self.storage, lambda: dict(self.registered), lambda: list(self.dead)
+        return StreamPlaces(self.feed, self.contract, self.storage, self.catalog, lambda: list(self.dead))
+
+    def catalog(self) -> Snapshot:
+        database, _, name = self.contract.table.partition(".")
+        wanted = table_input(self.contract, name, layout.table_location(BUCKET, self.feed))
+        hours = self.registered.items()
+        entries = [Registered(tuple(p.values), place, PARQUET_INPUT, PARQUET_SERDE) for p, place in hours]
+        return Snapshot(
+            [*entries, *self.entries] if self.table else [],
+            list(table_faults(wanted, self.table, database)),
+            list(view_faults(self.contract, database, name, self.view)),
         )
 
-    def reconcile(self, span: Span | None = None, settle: timedelta = timedelta(0)) -> FeedResult:
-        result = reconcile_feed(self.places(), span or Span(), settle=settle, now=NOW)
+    def reconcile(
+        self, span: Span | None = None, settle: timedelta = timedelta(0), late: timedelta = timedelta(0)
+    ) -> FeedResult:
+        result = reconcile_feed(self.places(), span or Span(), settle=settle, late=late, now=NOW)
         assert result.balanced
         return result
 

@@ -1,16 +1,17 @@
-"""`swp partitions verify`: does the catalog show every hour in which records lie?"""
+"""`swp partitions verify`: does the catalog show every hour in which records lie, and nothing else?"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from shopware_pipelines.cli.output import emit_json, number, stdout
 from shopware_pipelines.cli.places import AwsOption, HomeOption, JsonOption, StreamsOption, names_of, streams, telling
 
 if TYPE_CHECKING:
-    from shopware_pipelines.streaming.lake.partitions import PartitionReport
+    from shopware_pipelines.streaming.lake.verification import CatalogReport
 
 SHOWN = 10
 
@@ -29,29 +30,35 @@ def _group() -> None:
 
 def verify(
     feed: StreamsOption = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Have the catalog show the hours that it does not.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have the catalog show each hour, once and as it is.")
+    ] = False,
     home: HomeOption = None,
     aws: AwsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the hours that hold records with those that the catalog shows to readers.
 
-    Exit code 0 when every hour is shown (or is now, with --repair), 1 otherwise.
+    Looked at are each hour's entry (values, place, format), the table and its view. --repair changes the catalog alone.
+    Exit code 0 when every hour is shown once and as it is (or is now, with --repair), 1 otherwise.
 
     Example: swp partitions verify --feed web --repair
     """
     from shopware_pipelines import aws as clients
-    from shopware_pipelines.streaming.lake.partitions import PartitionRegistrar
+    from shopware_pipelines import contracts
+    from shopware_pipelines.storage.s3 import S3Storage
+    from shopware_pipelines.streaming.lake.catalog import Catalog
+    from shopware_pipelines.streaming.lake.verification import verify as compare
 
-    reports: dict[str, PartitionReport] = {}
+    reports: dict[str, CatalogReport] = {}
     line, say = telling("reading catalog and bucket")
     with line:
         for one in streams(feed):
             say(f"{one.name}: reading catalog and bucket")
             names, settings = names_of(one, home, on_aws=aws)
-            glue = clients.glue_client(settings)
-            registrar = PartitionRegistrar(glue, names.database, names.table, names.bucket, one)
-            reports[one.name] = registrar.verify(clients.s3_client(settings), repair=repair)
+            catalog = Catalog(clients.glue_client(settings), names.database, names.table, names.bucket)
+            storage = S3Storage(clients.s3_client(settings), names.bucket)
+            reports[one.name] = compare(catalog, contracts.load(one.contract), one, storage, repair=repair)
     complete = all(report.complete for report in reports.values())
     if as_json:
         emit_json({"complete": complete, "feeds": {name: _document(report) for name, report in reports.items()}})
@@ -62,30 +69,32 @@ def verify(
         raise typer.Exit(1)
 
 
-def _document(report: PartitionReport) -> dict[str, object]:
-    hours = {
-        "missing": report.missing,
-        "misplaced": report.misplaced,
-        "empty": report.empty,
+def _document(report: CatalogReport) -> dict[str, object]:
+    faults = [
+        {"kind": fault.kind, "entry": list(fault.values), "location": fault.location, "wanted": fault.wanted}
+        for fault in report.faults
+    ]
+    return {
+        "complete": report.complete,
+        "hours": report.hours,
+        "registered": report.registered,
+        "described": list(report.described),
+        "faults": faults,
+        "empty": [partition.path for partition in report.empty],
         "repaired": report.repaired,
     }
-    paths = {name: [partition.path for partition in partitions] for name, partitions in hours.items()}
-    return {"complete": report.complete, "hours": report.hours, "registered": report.registered, **paths}
 
 
-def _show(name: str, report: PartitionReport) -> None:
+def _show(name: str, report: CatalogReport) -> None:
     out = stdout()
-    hidden = len(report.missing) + len(report.misplaced)
-    what = "[green]all are shown[/green]" if report.complete else f"[red]{number(hidden)} are not shown[/red]"
+    faults = [*report.described, *map(str, report.faults)]
+    what = "[green]each is shown[/green]" if not faults else f"[red]{number(len(faults))} faults of the catalog[/red]"
     if report.repaired:
-        what = f"[green]{number(len(report.repaired))} were not shown and are now[/green]"
+        what = f"[green]{number(len(faults))} faults of the catalog are mended[/green]"
     out.print(f"[bold]{name}[/bold]: records lie in {number(report.hours)} hours, {what}")
-    for kind, partitions in (
-        ("not shown", report.missing),
-        ("not shown: registered where nothing lies", report.misplaced),
-        ("registered, and holds nothing", report.empty),
-    ):
-        for partition in partitions[:SHOWN]:
-            out.print(f"  {partition.path.rstrip('/')}  [dim]{kind}[/dim]")
-        if len(partitions) > SHOWN:
-            out.print(f"  [dim]and {number(len(partitions) - SHOWN)} more; --json names all[/dim]")
+    nothing = [f"{partition.path.rstrip('/')} is registered, and holds nothing" for partition in report.empty]
+    for sentences in (faults, nothing):
+        for said in sentences[:SHOWN]:
+            out.print(f"  [dim]{escape(said)}[/dim]", soft_wrap=True)
+        if len(sentences) > SHOWN:
+            out.print(f"  [dim]and {number(len(sentences) - SHOWN)} more; --json names all[/dim]")

@@ -59,9 +59,20 @@ def reconcile(
     settle: Annotated[
         int,
         typer.Option(
-            min=0, metavar="SECONDS", help="So long an accepted record may be on its way before it is missing."
+            min=0,
+            metavar="SECONDS",
+            help="So long an accepted record may be on its way before it is missing, and an hour without registration "
+            "before its records are invisible.",
         ),
     ] = 120,
+    late: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="So long a late record may wait for the compaction of its hour before it is invisible.",
+        ),
+    ] = 1800,
     home: HomeOption = None,
     aws: AwsOption = False,
     as_json: JsonOption = False,
@@ -69,7 +80,8 @@ def reconcile(
     """Prove that every record was taken in exactly once, or name those for which the proof fails.
 
     By record id: what each poller says it polled against lake, quarantine, dead letters and spool; for inventory each
-    line of each file against its fate. Exit code 0 when nothing is unexplained, 1 otherwise.
+    line of each file against its fate. A record has landed when a reader gets it through the catalog, and is rejected
+    for all its reasons when it is judged again. Exit code 0 when all is proven, 1 otherwise.
 
     Example: swp reconcile --from 2026-01-31T09:00 --to 2026-01-31T12:00 --feed web
     """
@@ -84,7 +96,14 @@ def reconcile(
     line, say = telling("looking")
     with line:
         places = find(chosen, home, on_aws=aws, inventory=Pipeline.INVENTORY in wanted)
-        found = prove(places, *bounds, settle=timedelta(seconds=settle), named=None if as_json else NAMED, say=say)
+        found = prove(
+            places,
+            *bounds,
+            settle=timedelta(seconds=settle),
+            late=timedelta(seconds=late),
+            named=None if as_json else NAMED,
+            say=say,
+        )
     if as_json:
         emit_json(found.document())
     else:
@@ -105,6 +124,8 @@ def show(found: Reconciliation, out: Console) -> None:
     for feed in found.feeds:
         for warning in feed.warnings:
             out.print(f"\n[yellow]note[/yellow] {feed.feed}: {escape(warning)}", soft_wrap=True)
+    for warning in found.inventory.warnings if found.inventory else ():
+        out.print(f"\n[yellow]note[/yellow] inventory: {escape(warning)}", soft_wrap=True)
     verdict = (
         "[bold green]Every record is explained.[/bold green]"
         if found.ok
@@ -153,6 +174,12 @@ def _faults(feed: FeedResult, out: Console) -> None:
             out.print(f"    [dim]{escape(detail)}[/dim]", soft_wrap=True)
         if count > len(named):
             out.print(f"  [dim]and {number(count - len(named))} more; --json names all[/dim]")
+    if feed.catalog:
+        out.print(f"\n[red]{feed.feed}: the catalog does not show what lies in the bucket[/red]")
+        for said in feed.catalog[:NAMED]:
+            out.print(f"  {escape(said)}", soft_wrap=True)
+        if len(feed.catalog) > NAMED:
+            out.print(f"  [dim]and {number(len(feed.catalog) - NAMED)} more; --json names all[/dim]")
     for key, why in feed.unreadable.items():
         out.print(f"\n[red]{feed.feed}: {escape(key)} cannot be read[/red]: {escape(why)}", soft_wrap=True)
 

@@ -22,6 +22,8 @@ GLUE_TYPE: Final = {
 }
 MAX_COMMENT: Final = 255
 """Characters of a column's comment in the catalog."""
+PARQUET_INPUT: Final = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
+PARQUET_SERDE: Final = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,9 @@ def glue_table(contract: Contract, location: str = "") -> dict[str, Any]:
     storage = {
         "Columns": [d for d in described if d not in keys],
         "Location": location or contract.location,
-        "InputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
+        "InputFormat": PARQUET_INPUT,
         "OutputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
-        "SerdeInfo": {"SerializationLibrary": "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"},
+        "SerdeInfo": {"SerializationLibrary": PARQUET_SERDE},
     }
     return {
         "Name": table,

@@ -1,11 +1,12 @@
 """Everything that is written down about a stream's records, as tables of a DuckDB of its own.
 
     producer (no, name, considered, polled, ledgered, open, at_work, comparable, updated_ms)   who polled
-    object (no, key, role, slot, copied)                                    what was read
-    said (producer, sequence, fate, raw_digest, row_digest, polled_ms, settled_ms)        ledgers: the yardstick
+    object (no, key, role, slot, copied, modified_ms)                       what was read
+    said (producer, sequence, fate, raw_digest, row_digest, polled_ms, settled_ms, written_ms)
+                                                                            ledgers: the yardstick
     stored (producer, sequence, id, object, digest, slot, ingested_ms)      rows of the lake
     elsewhere (the same)                                                    rows of objects that no reader sees any more
-    kept (producer, sequence, id, object, stage, digest)                    quarantine
+    kept (producer, sequence, id, object, stage, digest, copied, wrong)     quarantine
     dead (producer, sequence, id)                                           dead letters
 
 A record is (number of its producer, sequence); `id` is its whole name where that has no producer we know. A slot is an
@@ -31,19 +32,22 @@ from shopware_pipelines.streaming.counters import Counters
 from shopware_pipelines.streaming.identity import SEQUENCE_DIGITS
 from shopware_pipelines.streaming.lake.layout import Partition
 from shopware_pipelines.trust.fetching import Fetched
+from shopware_pipelines.trust.rejected import Kept
 
 MEMORY_LIMIT_MB: Final = 512
 THREADS: Final = 2
 _TABLES: Final = """
     CREATE TABLE producer (no INTEGER, name VARCHAR, considered BOOLEAN, polled BIGINT, ledgered BIGINT, open BOOLEAN,
                            at_work BOOLEAN, comparable BOOLEAN, updated_ms BIGINT);
-    CREATE TABLE object (no INTEGER, key VARCHAR, role VARCHAR, slot BIGINT, copied BOOLEAN);
+    CREATE TABLE object (no INTEGER, key VARCHAR, role VARCHAR, slot BIGINT, copied BOOLEAN,
+                         modified_ms BIGINT);
     CREATE TABLE said (producer INTEGER, sequence BIGINT, fate VARCHAR, raw_digest UBIGINT, row_digest UBIGINT,
-                       polled_ms BIGINT, settled_ms BIGINT);
+                       polled_ms BIGINT, settled_ms BIGINT, written_ms BIGINT);
     CREATE TABLE stored (producer INTEGER, sequence BIGINT, id VARCHAR, object INTEGER, digest UBIGINT, slot BIGINT,
                          ingested_ms BIGINT);
     CREATE TABLE elsewhere AS FROM stored;
-    CREATE TABLE kept (producer INTEGER, sequence BIGINT, id VARCHAR, object INTEGER, stage VARCHAR, digest UBIGINT);
+    CREATE TABLE kept (producer INTEGER, sequence BIGINT, id VARCHAR, object INTEGER, stage VARCHAR, digest UBIGINT,
+                       copied BOOLEAN, wrong VARCHAR);
     CREATE TABLE dead (producer INTEGER, sequence BIGINT, id VARCHAR);
 """
 _LEDGER_COLUMNS: Final = (
@@ -131,7 +135,7 @@ class Evidence:
             """INSERT INTO said
                SELECT b.b_producer, sequence, fate, TRY_CAST('0x' || raw_digest AS UBIGINT),
                       TRY_CAST('0x' || row_digest AS UBIGINT), epoch_us(polled_at) // 1000,
-                      greatest(epoch_us(polled_at) // 1000, b.b_ms)
+                      greatest(epoch_us(polled_at) // 1000, b.b_ms), b.b_ms
                FROM (FROM ledger_columns UNION ALL BY NAME
                      FROM read_parquet($1, hive_partitioning = false, union_by_name = true, filename = true)) AS l
                JOIN batch AS b ON l.filename = b.b_path""",
@@ -156,17 +160,26 @@ class Evidence:
             keys=True,
         )
 
-    def add_kept(self, stage: str, objects: Sequence[tuple[str, Sequence[tuple[str, bytes]]]]) -> None:
-        """Quarantine objects by key: of each record its id and the digest of its bytes."""
-        numbers = self._number([(key, stage, None) for key, _ in objects])
-        rows = [(n, i, digest) for n, (_, kept) in zip(numbers, objects, strict=True) for i, digest in kept]
+    def add_kept(self, stage: str, objects: Sequence[tuple[str, Sequence[Kept]]]) -> None:
+        """Quarantine objects by key, with their records."""
+        numbers = self._number([(key, stage, None, 0.0) for key, _ in objects])
+        rows = [(n, one) for n, (_, kept) in zip(numbers, objects, strict=True) for one in kept]
         self.connection.execute(
-            f"""INSERT INTO kept SELECT p.no, sequence, CASE WHEN p.no IS NULL THEN id END, r.object, $4, digest
-                FROM (SELECT id, object, digest, {_parts("id")}
-                      FROM (SELECT unnest($1::INTEGER[]) AS object, unnest($2::VARCHAR[]) AS id,
-                                   unnest($3::UBIGINT[]) AS digest)) AS r
+            f"""INSERT INTO kept SELECT p.no, sequence, CASE WHEN p.no IS NULL THEN id END, r.object, $1, digest,
+                                        copied, nullif(wrong, '')
+                FROM (SELECT id, object, digest, copied, wrong, {_parts("id")}
+                      FROM (SELECT unnest($2::INTEGER[]) AS object, unnest($3::VARCHAR[]) AS id,
+                                   unnest($4::UBIGINT[]) AS digest, unnest($5::BOOLEAN[]) AS copied,
+                                   unnest($6::VARCHAR[]) AS wrong)) AS r
                 LEFT JOIN producer AS p ON p.name = r.producer""",
-            [[n for n, *_ in rows], [i for _, i, _ in rows], [int.from_bytes(d[:8]) for *_, d in rows], stage],
+            [
+                stage,
+                [n for n, _ in rows],
+                [one.record_id for _, one in rows],
+                [one.digest for _, one in rows],
+                [one.copied for _, one in rows],
+                [one.wrong for _, one in rows],
+            ],
         )
 
     def add_dead(self, ids: Sequence[str]) -> None:
@@ -189,14 +202,16 @@ class Evidence:
         (row,) = self.connection.execute(sql, list(parameters)).fetchall()
         return tuple(row)
 
-    def _number(self, objects: Sequence[tuple[str, str, int | None]]) -> list[int]:
-        """New numbers for objects: (key, role, slot)."""
+    def _number(self, objects: Sequence[tuple[str, str, int | None, float]]) -> list[int]:
+        """New numbers for objects: (key, role, slot, when it was written, epoch seconds)."""
         numbers = list(range(self._objects, self._objects + len(objects)))
         self._objects += len(objects)
         self.connection.execute(
             "INSERT INTO object SELECT unnest($1::INTEGER[]), unnest($2::VARCHAR[]), unnest($3::VARCHAR[]), "
-            "unnest($4::BIGINT[]), false",
-            [numbers, [o[0] for o in objects], [o[1] for o in objects], [o[2] for o in objects]],
+            "unnest($4::BIGINT[]), false, unnest($5::BIGINT[])",
+            [numbers, *map(list, zip(*((*o[:3], int(o[3] * 1000)) for o in objects), strict=True))]
+            if objects
+            else [[]] * 5,
         )
         return numbers
 
@@ -207,7 +222,7 @@ class Evidence:
         here = [o for o in objects if self._is_there(o[0])]
         if not here:
             return
-        numbers = self._number([(f.stored.key, role, slot(p)) for f, _, p, role in here])
+        numbers = self._number([(f.stored.key, role, slot(p), f.stored.modified_at) for f, _, p, role in here])
         pending = [list(zip(here, numbers, strict=True))]
         while pending:
             some = pending.pop()

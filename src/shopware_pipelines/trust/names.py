@@ -11,14 +11,18 @@ from shopware_pipelines.trust.result import (
     ALTERED,
     FOREIGN,
     GAP,
+    INVISIBLE,
     MISPLACED,
     MISSING,
+    REASONS,
     REPEATED,
     UNEXPECTED,
     Fault,
 )
 from shopware_pipelines.trust.verdict import FAULTS, NAME
+from shopware_pipelines.trust.visible import WAITING
 
+MEND: Final = "swp partitions verify --repair"
 KEYS_NAMED: Final = 4
 """Of more objects than this only the number is said."""
 
@@ -55,15 +59,17 @@ _BAD: Final = f"""
     lies AS (
         SELECT producer, sequence, list(DISTINCT o.key ORDER BY o.key) AS keys, list(DISTINCT s.slot) AS slots,
                list(DISTINCT o.key ORDER BY o.key) FILTER (o.copied) AS copies,
-               list(DISTINCT o.slot ORDER BY o.slot) FILTER (o.role = 'visible') AS shown
+               list(DISTINCT o.slot ORDER BY o.slot) FILTER (o.role = 'visible') AS shown, min(o.role) AS role
         FROM v JOIN stored AS s USING (producer, sequence) JOIN object AS o ON o.no = s.object GROUP BY ALL),
     held_in AS (
-        SELECT producer, sequence, list(DISTINCT o.key ORDER BY o.key) AS kept_in
+        SELECT producer, sequence, list(DISTINCT o.key ORDER BY o.key) AS kept_in, min(k.wrong) AS wrong,
+               min(o.key) FILTER (k.wrong IS NOT NULL) AS wrong_in, count(*) AS kept_copies
         FROM v JOIN kept AS k USING (producer, sequence) JOIN object AS o ON o.no = k.object GROUP BY ALL),
     leftover AS (
         SELECT producer, sequence, list(DISTINCT o.key ORDER BY o.key) AS left_in, min(o.role) AS left_role
         FROM v JOIN elsewhere AS e USING (producer, sequence) JOIN object AS o ON o.no = e.object GROUP BY ALL)
-    SELECT {NAME} AS name, v.*, keys, slots, copies, shown, kept_in, left_in, left_role
+    SELECT {NAME} AS name, v.*, keys, slots, copies, shown, role, kept_in, wrong, wrong_in,
+           kept_copies, left_in, left_role
     FROM v JOIN producer AS p ON p.no = v.producer
     LEFT JOIN lies USING (producer, sequence) LEFT JOIN held_in USING (producer, sequence)
     LEFT JOIN leftover USING (producer, sequence)"""
@@ -77,6 +83,15 @@ def _missing(record: dict[str, Any]) -> str:
     return f"{said}, but neither in the lake nor in quarantine nor a dead letter{left}"
 
 
+def _invisible(record: dict[str, Any]) -> str:
+    mend = "the compaction function's log says why" if record["role"] == WAITING else MEND
+    return f"{_among(record['keys'])}: {record['role']} ({mend})"
+
+
+def _reasons(record: dict[str, Any]) -> str:
+    return f"{record['wrong']}, in {record['wrong_in']}"
+
+
 def _altered(record: dict[str, Any]) -> str:
     return f"other values than were polled, {_among(_everywhere(record))}"
 
@@ -85,6 +100,8 @@ def _repeated(record: dict[str, Any]) -> str:
     if len(record["shown"] or ()) > 1:
         hours = " and ".join(slot_text(slot) for slot in record["shown"])
         return f"shown in the hours {hours}, {_among(record['keys'])}"
+    if not record["keys"]:
+        return f"{record['kept_copies']} times {_among(record['kept_in'])}"
     copies = record["copies"]
     if copies and set(copies) != set(record["keys"]):
         return (
@@ -113,10 +130,12 @@ def _gap(record: dict[str, Any]) -> str:
 
 _SENTENCES: Final = {
     MISSING: _missing,
+    INVISIBLE: _invisible,
     ALTERED: _altered,
     REPEATED: _repeated,
     MISPLACED: _misplaced,
     UNEXPECTED: _unexpected,
+    REASONS: _reasons,
     GAP: _gap,
 }
 

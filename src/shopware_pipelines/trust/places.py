@@ -14,7 +14,7 @@ from shopware_pipelines.storage.s3 import S3Storage
 from shopware_pipelines.streaming.calling import calling
 from shopware_pipelines.streaming.feed import Feed
 from shopware_pipelines.streaming.lake.catalog import Catalog
-from shopware_pipelines.streaming.lake.layout import Partition
+from shopware_pipelines.streaming.lake.verification import Snapshot, read_catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class StreamPlaces:
     contract: Contract
     storage: Storage
     """Of the bucket."""
-    locations: Callable[[], Mapping[Partition, str]]
-    """What the catalog shows to readers: a prefix in the bucket that ends with `/`; another place as its whole URL."""
+    catalog: Callable[[], Snapshot]
+    """What readers get it through."""
     dead_letters: Callable[[], Iterable[str]] = tuple
     """Ids of the records that wait in the dead-letter queue."""
 
@@ -80,11 +80,12 @@ class Places:
 def stream_places(feed: Feed, names: StreamNames, settings: AwsSettings) -> StreamPlaces:
     """On AWS or an emulator of it; nothing is asked for yet."""
     catalog = Catalog(aws.glue_client(settings), names.database, names.table, names.bucket)
+    contract = contracts.load(feed.contract)
     return StreamPlaces(
         feed=feed,
-        contract=contracts.load(feed.contract),
+        contract=contract,
         storage=S3Storage(aws.s3_client(settings), names.bucket),
-        locations=catalog.locations,
+        catalog=lambda: read_catalog(catalog, contract, feed),
         dead_letters=lambda: _dead_letters(names, settings),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,6 +11,7 @@ from shopware_pipelines.streaming.counters import Counters
 from shopware_pipelines.streaming.feed import Feed
 from shopware_pipelines.streaming.identity import is_producer_id
 from shopware_pipelines.streaming.lake import layout
+from shopware_pipelines.trust.evidence import Evidence
 
 SILENT_AFTER: Final = timedelta(minutes=10)
 """An open producer that has not written its counters for so long is not at work any more."""
@@ -18,6 +19,8 @@ CLOSED: Final = "closed"
 OPEN: Final = "open"
 SILENT: Final = "silent"
 UNKNOWN: Final = "without counters"
+CLOCK_SKEW: Final = timedelta(seconds=60)
+"""How far the clocks of poller, stream and store may be apart."""
 MOST_IN_SPOOL: Final = 50_000_000
 """More than a spool can hold; counters that claim more are broken."""
 
@@ -68,3 +71,22 @@ def within(
         if (since is None or p.closed_at is None or p.closed_at + slack >= since)
         and (until is None or p.opened_at - slack < until)
     ]
+
+
+def understated(evidence: Evidence, counters: Mapping[str, Counters], numbers: Mapping[str, int]) -> Iterator[str]:
+    """Producers whose counters say less than their ledgers held when the counters were last written."""
+    names = {number: name for name, number in numbers.items()}
+    query = f"""
+        SELECT s.producer, max(s.sequence), count(DISTINCT s.sequence) FILTER (s.fate = 'accepted'),
+               count(DISTINCT s.sequence) FILTER (s.fate = 'rejected'),
+               count(DISTINCT s.sequence) FILTER (s.fate = 'refused')
+        FROM said AS s JOIN producer AS p ON p.no = s.producer
+        WHERE s.written_ms < p.updated_ms - {CLOCK_SKEW // timedelta(milliseconds=1)}
+        GROUP BY s.producer ORDER BY s.producer"""
+    for number, last, *fates in evidence.rows(query):
+        said = counters[names[number]]
+        named = zip(("accepted", "rejected", "refused"), fates, strict=True)
+        held = [("polled", last), ("ledgered", last), *named]
+        less = [f"{getattr(said, what):,} of {count:,} {what}" for what, count in held if getattr(said, what) < count]
+        if less:
+            yield f"{said.producer_id}: its counters say less than its ledgers hold: {', '.join(less)}"

@@ -6,19 +6,23 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 MISSING: Final = "missing"
+INVISIBLE: Final = "invisible"
 ALTERED: Final = "altered"
 REPEATED: Final = "repeated"
 MISPLACED: Final = "misplaced"
 FOREIGN: Final = "foreign"
 UNEXPECTED: Final = "unexpected_fate"
+REASONS: Final = "wrong_reasons"
 GAP: Final = "ledger_gap"
 MEANING: Final = {
     MISSING: "was polled and is nowhere",
+    INVISIBLE: "is stored, and readers do not get it",
     ALTERED: "is not what was polled",
     REPEATED: "is there more than once",
     MISPLACED: "lies in another hour than its event",
     FOREIGN: "was never polled by a known producer",
     UNEXPECTED: "met another fate than its producer says",
+    REASONS: "is in quarantine without all its reasons, or with others",
     GAP: "was polled, but no ledger has it",
 }
 """Kinds of faults, the gravest first."""
@@ -71,7 +75,8 @@ class FeedResult:
     landed: int = 0
     """Shown by the query view, once."""
     waiting: int = 0
-    """Stored, but not shown yet: they wait for the next compaction of their hour, or for its registration."""
+    """Stored, but not shown yet: they wait for the next compaction of their hour, or for its registration. Both have
+    an end; after it they are invisible, which is a fault."""
     quarantined_by_poller: int = 0
     quarantined_by_landing: int = 0
     refused: int = 0
@@ -90,6 +95,8 @@ class FeedResult:
     faults: list[Fault] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     """Key of an object to why it cannot be read."""
+    catalog: list[str] = field(default_factory=list)
+    """What keeps readers from getting an hour as it is, or the table at all: sentences, each with the fix."""
     gaps: list[DeclaredGap] = field(default_factory=list)
     producers: list[ProducerReport] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -113,7 +120,7 @@ class FeedResult:
     @property
     def ok(self) -> bool:
         """Whether everything is proven."""
-        return not self.unexplained and not self.unreadable and self.balanced
+        return not self.unexplained and not self.unreadable and not self.catalog and self.balanced
 
 
 @dataclass(slots=True)
@@ -141,6 +148,7 @@ class InventoryResult:
     files: list[FileResult] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """Beyond single files."""
+    warnings: list[str] = field(default_factory=list)
 
     def total(self, name: str) -> int:
         """Sum of a count over the files."""

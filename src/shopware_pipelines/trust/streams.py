@@ -7,11 +7,9 @@ may lie last. A record that moves on meanwhile is then found further on, and non
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from hashlib import md5
 from pathlib import Path
 from typing import Final
 
@@ -19,19 +17,20 @@ from shopware_pipelines.storage import Stored
 from shopware_pipelines.streaming.counters import Counters
 from shopware_pipelines.streaming.feed import Feed
 from shopware_pipelines.streaming.lake import layout
-from shopware_pipelines.streaming.lake.layout import Partition
-from shopware_pipelines.streaming.lake.manifest import Manifest, read_manifest
-from shopware_pipelines.streaming.quarantine import LANDING, POLLER, STREAM, read_rejected
-from shopware_pipelines.trust import names, producers, visible
+from shopware_pipelines.streaming.quarantine import LANDING, POLLER, STREAM
+from shopware_pipelines.trust import names, producers, rejected, shown, visible
 from shopware_pipelines.trust.evidence import Evidence, Known
-from shopware_pipelines.trust.fetching import THREADS, Fetched, fetched
+from shopware_pipelines.trust.fetching import Fetched, fetched
 from shopware_pipelines.trust.places import StreamPlaces
+from shopware_pipelines.trust.rejudging import Rejudge
 from shopware_pipelines.trust.result import DeclaredGap, FeedResult, ProducerReport
 from shopware_pipelines.trust.verdict import Bounds, judge
 from shopware_pipelines.trust.visible import LakeObject
 
 SETTLE: Final = timedelta(seconds=120)
 """Landing takes seconds; a batch that fails is tried again for about two minutes before it is a dead letter."""
+LATE: Final = timedelta(minutes=30)
+"""Compaction runs every five minutes and takes the hours with late records first."""
 LOOKS: Final = 2
 """Something may move while it is looked at; what is missing is looked for once more."""
 SLACK: Final = timedelta(seconds=60)
@@ -56,19 +55,21 @@ def reconcile_feed(
     span: Span,
     *,
     settle: timedelta = SETTLE,
+    late: timedelta = LATE,
     now: datetime | None = None,
     named: int | None = None,
     say: Say = silent,
 ) -> FeedResult:
     """What became of every record that the producers of one stream say they have polled.
 
-    At most `named` faults of a kind are named, all are counted. `now` is for tests. Raises InfrastructureError when the
-    store, the catalog or the queue fails.
+    `settle`: so long an accepted record may be on its way, and an hour without registration; `late`: so long a record
+    may wait for the compaction of its hour. At most `named` faults of a kind are named, all are counted. `now` is for
+    tests. Raises InfrastructureError when the store, the catalog or the queue fails.
     """
     for look in range(1, LOOKS + 1):
         with tempfile.TemporaryDirectory(prefix="reconcile-") as folder:
             moment = now or datetime.now(UTC)
-            attempt = _Look(places, span, settle, moment, Path(folder), say)
+            attempt = _Look(places, span, settle, late, moment, Path(folder), say)
             result = attempt.take(named)
         if result.ok or look == LOOKS or not attempt.moving:
             break
@@ -80,12 +81,24 @@ class _Look:
     """One look at everything."""
 
     def __init__(
-        self, places: StreamPlaces, span: Span, settle: timedelta, now: datetime, folder: Path, say: Say
+        self,
+        places: StreamPlaces,
+        span: Span,
+        settle: timedelta,
+        late: timedelta,
+        now: datetime,
+        folder: Path,
+        say: Say,
     ) -> None:
         self.places, self.feed, self.storage = places, places.feed, places.storage
         self.span, self.now, self.folder, self.say = span, now, folder, say
+        self.settled_s = (now - settle).timestamp()
         self.bounds = Bounds(
-            _ms(now), _ms(settle), _ms(span.since) if span.since else None, _ms(span.until) if span.until else None
+            _ms(now),
+            _ms(settle),
+            _ms(late),
+            _ms(span.since) if span.since else None,
+            _ms(span.until) if span.until else None,
         )
         self.result = FeedResult(self.feed.name)
         self.counters: dict[str, Counters] = {}
@@ -152,26 +165,17 @@ class _Look:
             self.evidence.add_ledgers([(f, todo[f.stored.key]) for f in batch])
 
     def quarantine(self) -> None:
-        """What broke the contract, was refused, and where."""
-        for stage, prefix in (
-            (POLLER, self.feed.rejected_by_poller),
-            (LANDING, self.feed.rejected_by_landing),
-            (STREAM, self.feed.refused_by_stream),
-        ):
-            for batch in self._batches("quarantine", [s for s in self._recent(prefix) if s.key.endswith(".jsonl")]):
-                there = [(found.stored.key, found.path) for found in batch if found.path is not None]
-                self.evidence.add_kept(stage, [(key, self._kept(key, path)) for key, path in there])
-
-    def _kept(self, key: str, path: Path) -> list[tuple[str, bytes]]:
-        """Record id and digest of each line; a line that is broken hides no other."""
-        records: list[tuple[str, bytes]] = []
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    records += ((i, md5(raw, usedforsecurity=False).digest()) for i, raw, _ in read_rejected(line))
-                except ValueError as error:
-                    self.result.unreadable[key] = f"line {number}: {error}"[:300]
-        return records
+        """What broke the contract, was refused, where, and whether for all the reasons there are."""
+        with Rejudge(self.places.contract) as rejudge:
+            for stage, prefix in (
+                (POLLER, self.feed.rejected_by_poller),
+                (LANDING, self.feed.rejected_by_landing),
+                (STREAM, self.feed.refused_by_stream),
+            ):
+                for batch in self._batches("quarantine", [s for s in self._recent(prefix) if s.key.endswith(".jsonl")]):
+                    there = [(found.stored.key, found.path) for found in batch if found.path is not None]
+                    self.evidence.add_kept(stage, rejected.read(there, stage, rejudge, self.result.unreadable))
+            self.result.warnings += rejudge.warnings()
 
     def dead_letters(self) -> None:
         """Before the lake: a record that is redriven meanwhile is then seen there."""
@@ -179,24 +183,12 @@ class _Look:
         self.evidence.add_dead(list(self.places.dead_letters()))
 
     def lake(self) -> None:
-        """Objects that readers see or will see. The catalog first: what is switched later is still there then."""
-        locations = self.places.locations()
-        self.result.warnings += [
-            f"{partition.path} points to {location}, which is not in this bucket"
-            for partition, location in sorted(locations.items())
-            if "://" in location
-        ]
-        manifests = self._manifests(locations)
-        objects = [s for prefix in (self.feed.landed, self.feed.compacted) for s in self._recent(prefix)]
-        roles = list(visible.seen(self.feed, locations, objects, manifests))
-        self.unseen = [o for o in roles if o.role not in visible.CURRENT]
-        self._add([o for o in roles if o.role in visible.CURRENT], "stored")
-        unregistered = sorted({o.partition for o in roles if o.role == visible.UNREGISTERED and o.partition})
-        if unregistered:
-            self.result.warnings.append(
-                f"{len(unregistered)} hours are not registered, the first is {unregistered[0].path} "
-                "(swp partitions verify --repair)"
-            )
+        """Objects that readers see or will see."""
+        found = shown.look(self.places, since_s=self._since_s, settled_s=self.settled_s)
+        self.result.catalog = found.catalog
+        self.result.warnings += found.warnings
+        self.unseen = [o for o in found.objects if o.role not in visible.CURRENT]
+        self._add([o for o in found.objects if o.role in visible.CURRENT], "stored")
 
     def leftovers(self) -> None:
         """What is missing may still lie in an object that nobody reads any more."""
@@ -213,22 +205,9 @@ class _Look:
                 views = [(f, by_key[f.stored.key][nth]) for f in batch if nth < len(by_key[f.stored.key])]
                 self.evidence.add_rows([(f, seen.partition, seen.role) for f, seen in views], table)
 
-    def _manifests(self, locations: Mapping[Partition, str]) -> dict[Partition, Manifest]:
-        """What the generations that readers see were made of."""
-        generations = {p: visible.generation_in(self.feed, p, location) for p, location in locations.items()}
-        compacted = [(p, generation) for p, generation in generations.items() if generation]
-        with ThreadPoolExecutor(THREADS) as pool:
-            found = list(pool.map(lambda pair: read_manifest(self.storage, self.feed, *pair), compacted))
-        lost = [p.path for (p, _), manifest in zip(compacted, found, strict=True) if manifest is None]
-        if lost:
-            self.result.warnings.append(
-                f"{len(lost)} compacted hours have no readable manifest, the first is {lost[0]}: "
-                "objects that they have replaced are taken to wait for compaction"
-            )
-        return {p: manifest for (p, _), manifest in zip(compacted, found, strict=True) if manifest is not None}
-
     def report_producers(self) -> None:
         """Everybody who polled in the span, and what they declare."""
+        self.result.warnings += producers.understated(self.evidence, self.counters, self.numbers)
         spooled = dict(self.evidence.rows("SELECT producer, count(*) FROM verdict WHERE place = 'in_spool' GROUP BY 1"))
         tops = {
             no: (last, ledgered)
@@ -275,8 +254,11 @@ class _Look:
 
     def _recent(self, prefix: str) -> Iterator[Stored]:
         """What was written early enough before the span cannot hold a record that was polled in it."""
-        first = (self.span.since - SLACK).timestamp() if self.span.since else 0.0
-        return (s for s in self.storage.list(prefix) if not s.modified_at or s.modified_at >= first)
+        return (s for s in self.storage.list(prefix) if not s.modified_at or s.modified_at >= self._since_s)
+
+    @property
+    def _since_s(self) -> float:
+        return (self.span.since - SLACK).timestamp() if self.span.since else 0.0
 
 
 def _producer_in(feed: Feed, key: str) -> str:

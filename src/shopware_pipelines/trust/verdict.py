@@ -9,16 +9,27 @@ whatever no producer has said ──> stranger
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from shopware_pipelines.errors import DataError
 from shopware_pipelines.streaming.identity import SEQUENCE_DIGITS
 from shopware_pipelines.trust.evidence import Evidence
-from shopware_pipelines.trust.producers import MOST_IN_SPOOL
-from shopware_pipelines.trust.result import ALTERED, GAP, MISPLACED, MISSING, REPEATED, UNEXPECTED, FeedResult
+from shopware_pipelines.trust.producers import CLOCK_SKEW, MOST_IN_SPOOL
+from shopware_pipelines.trust.result import (
+    ALTERED,
+    GAP,
+    INVISIBLE,
+    MISPLACED,
+    MISSING,
+    REASONS,
+    REPEATED,
+    UNEXPECTED,
+    FeedResult,
+)
+from shopware_pipelines.trust.visible import HIDDEN, VISIBLE, WAITING
 
-CLOCK_SKEW_MS: Final = 60_000
-"""How far the clocks of poller, stream and store may be apart."""
+CLOCK_SKEW_MS: Final = CLOCK_SKEW // timedelta(milliseconds=1)
 PLACES: Final = (
     "landed",
     "waiting",
@@ -29,7 +40,7 @@ PLACES: Final = (
     "in_spool",
     "in_flight",
 )
-FAULTS: Final = (MISSING, ALTERED, REPEATED, MISPLACED, UNEXPECTED, GAP)
+FAULTS: Final = (MISSING, INVISIBLE, ALTERED, REPEATED, MISPLACED, UNEXPECTED, REASONS, GAP)
 """Columns of the table `verdict`."""
 NAME: Final = f"p.name || '-' || lpad(CAST(v.sequence AS VARCHAR), {SEQUENCE_DIGITS}, '0')"
 """SQL: a record's id, from its producer `p` and a row `v`."""
@@ -41,7 +52,10 @@ class Bounds:
 
     now_ms: int
     settle_ms: int
-    """An accepted record that was written into a ledger less than this ago may still be on its way."""
+    """An accepted record that was written into a ledger less than this ago may still be on its way; an object that
+    landed less than this ago may still wait for the registration of its hour."""
+    late_ms: int
+    """An object that landed less than this ago in an hour already compacted may still wait for the next compaction."""
     since_ms: int | None = None
     until_ms: int | None = None
     """Records polled from `since_ms` on and before `until_ms`; None: without end."""
@@ -61,7 +75,7 @@ def judge(evidence: Evidence, bounds: Bounds, result: FeedResult) -> None:
             f"{result.feed}: no ledger has {holes:,} of the records that its producers say they have polled"
         )
     run(_expected(bounds))
-    run(_LAKE)
+    run(_lake(bounds))
     run(_HELD)
     run(_verdict(bounds))
     run(_stranger(bounds))
@@ -110,22 +124,33 @@ _HOLES: Final = """
               UNION ALL SELECT producer, unnest([0, last + 1]) FROM top WHERE considered))
     WHERE first <= last"""
 """Sequences that a producer has given, but no ledger has."""
-_LAKE: Final = """
-    CREATE TABLE lake AS
-    SELECT s.producer, s.sequence,
-           bool_or(o.role = 'visible') AS visible,
-           count(DISTINCT o.slot) FILTER (o.role = 'visible') AS hours,
-           count(*) AS copies, count(DISTINCT s.object) AS objects, bool_or(o.copied) AS copied,
-           bool_or(s.slot IS DISTINCT FROM o.slot) AS misplaced,
-           min(s.digest) AS lowest, max(s.digest) AS highest, count(s.digest) = count(*) AS whole
-    FROM stored AS s JOIN object AS o ON o.no = s.object
-    WHERE s.producer IS NOT NULL GROUP BY s.producer, s.sequence"""
 _HELD: Final = """
     CREATE TABLE held AS
-    SELECT producer, sequence, bool_or(stage = 'poller') AS poller, bool_or(stage = 'landing') AS landing,
-           bool_or(stage = 'stream') AS stream, min(digest) AS lowest, max(digest) AS highest, count(*) AS copies
-    FROM kept WHERE producer IS NOT NULL GROUP BY producer, sequence;
+    WITH twin AS (
+        SELECT role, split_part(key, '/', -1) AS name FROM object GROUP BY ALL HAVING count(*) > 1)
+    SELECT k.producer, k.sequence, bool_or(k.stage = 'poller') AS poller, bool_or(k.stage = 'landing') AS landing,
+           bool_or(k.stage = 'stream') AS stream, min(k.digest) AS lowest, max(k.digest) AS highest, count(*) AS copies,
+           count(DISTINCT k.object) AS objects, bool_or(k.copied OR t.name IS NOT NULL) AS copied, min(k.wrong) AS wrong
+    FROM kept AS k JOIN object AS o ON o.no = k.object
+    LEFT JOIN twin AS t ON t.role = o.role AND t.name = split_part(o.key, '/', -1)
+    WHERE k.producer IS NOT NULL GROUP BY k.producer, k.sequence;
     CREATE TABLE letter AS SELECT DISTINCT producer, sequence FROM dead WHERE producer IS NOT NULL"""
+
+
+def _lake(bounds: Bounds) -> str:
+    hidden = ", ".join(f"'{role}'" for role in HIDDEN)
+    return f"""
+        CREATE TABLE lake AS
+        SELECT s.producer, s.sequence,
+               bool_or(o.role = '{VISIBLE}') AS visible,
+               bool_or((o.role IN ({hidden}) AND o.modified_ms > {bounds.now_ms - bounds.settle_ms})
+                    OR (o.role = '{WAITING}' AND o.modified_ms > {bounds.now_ms - bounds.late_ms})) AS waiting,
+               count(DISTINCT o.slot) FILTER (o.role = '{VISIBLE}') AS hours,
+               count(*) AS copies, count(DISTINCT s.object) AS objects, bool_or(o.copied) AS copied,
+               bool_or(s.slot IS DISTINCT FROM o.slot) AS misplaced,
+               min(s.digest) AS lowest, max(s.digest) AS highest, count(s.digest) = count(*) AS whole
+        FROM stored AS s JOIN object AS o ON o.no = s.object
+        WHERE s.producer IS NOT NULL GROUP BY s.producer, s.sequence"""
 
 
 def _expected(bounds: Bounds) -> str:
@@ -146,11 +171,12 @@ def _verdict(bounds: Bounds) -> str:
         CREATE TABLE verdict AS
         WITH found AS (
             SELECT e.*, p.comparable, l.producer IS NOT NULL AS in_lake, coalesce(l.visible, false) AS visible,
-                   l.hours, l.copies, l.objects, l.copied, coalesce(l.misplaced, false) AS misplaced,
+                   l.waiting, l.hours, l.copies, l.objects, l.copied, coalesce(l.misplaced, false) AS misplaced,
                    l.lowest, l.highest, l.whole,
                    coalesce(h.poller, false) AS by_poller, coalesce(h.landing, false) AS by_landing,
                    coalesce(h.stream, false) AS by_stream, h.lowest AS raw_lowest, h.highest AS raw_highest,
-                   h.copies AS held_copies, d.producer IS NOT NULL AS in_letter,
+                   h.copies AS held_copies, h.objects AS held_objects, h.copied AS held_copied, h.wrong,
+                   d.producer IS NOT NULL AS in_letter,
                    coalesce(e.fate = 'accepted' AND e.settled_ms > {bounds.now_ms - bounds.settle_ms}, false) AS fresh
             FROM expected AS e JOIN producer AS p ON p.no = e.producer
             LEFT JOIN lake AS l USING (producer, sequence)
@@ -161,18 +187,21 @@ def _verdict(bounds: Bounds) -> str:
                    source = 'ledger' AND CASE fate
                      WHEN 'accepted' THEN NOT (in_lake OR by_landing OR by_poller OR by_stream OR in_letter OR fresh)
                      ELSE NOT (in_lake OR by_landing OR by_poller OR by_stream) END AS {MISSING},
+                   (in_lake AND NOT visible AND NOT waiting AND NOT misplaced) IS TRUE AS {INVISIBLE},
                    source = 'ledger' AND (
                      (in_lake AND comparable AND fate = 'accepted' AND
                         (lowest IS DISTINCT FROM row_digest OR highest IS DISTINCT FROM row_digest OR NOT whole))
                      OR (held_copies > 0 AND
                         (raw_lowest IS DISTINCT FROM raw_digest OR raw_highest IS DISTINCT FROM raw_digest))
                    ) IS TRUE AS {ALTERED},
-                   (in_lake AND (hours > 1 OR copies > objects OR (copies > 1 AND copied))) IS TRUE AS {REPEATED},
+                   (in_lake AND (hours > 1 OR copies > objects OR (copies > 1 AND copied))) IS TRUE
+                     OR (held_copies > held_objects OR (held_copies > 1 AND held_copied)) IS TRUE AS {REPEATED},
                    contradictory OR CASE fate
                      WHEN 'accepted' THEN by_poller OR by_stream OR (in_lake AND by_landing)
                      WHEN 'rejected' THEN in_lake OR by_landing OR by_stream
                      WHEN 'refused' THEN in_lake OR by_landing OR by_poller
                      ELSE in_lake::INT + by_poller::INT + by_landing::INT + by_stream::INT > 1 END AS {UNEXPECTED},
+                   wrong IS NOT NULL AS {REASONS},
                    -- What a silent producer has left in its spool is lost, unless it had been sent before.
                    source = 'gap' OR (source = 'left' AND NOT (in_lake OR by_poller OR by_landing OR by_stream
                      OR in_letter)) AS {GAP}

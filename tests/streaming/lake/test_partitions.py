@@ -1,4 +1,4 @@
-"""Partitions: registered once, whatever is repeated; missing ones found and repaired; foreign keys ignored."""
+"""Partitions: registered once, whatever is repeated; foreign keys ignored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote_plus
 
 import boto3
 import pytest
-from lake_fakes import BUCKET, DATABASE, TABLE, FakeGlue, FakeS3, Faults, client
+from lake_fakes import BUCKET, DATABASE, TABLE, FakeGlue, client
 from moto import mock_aws
 
 from places import REPOSITORY
@@ -82,62 +82,6 @@ def test_an_error_of_a_single_partition_is_not_success() -> None:
             registering.ensure(HOURS[:1])
 
 
-def lake_with(keys: list[str], faults: Faults | None = None) -> FakeS3:
-    s3 = FakeS3(faults)
-    for key in keys:
-        s3.put_object(BUCKET, key, b"x")
-    return s3
-
-
-def test_verify_finds_and_repairs_what_is_missing() -> None:
-    glue = FakeGlue(CONTRACT, WEB)
-    registering = registrar(glue)
-    compacted = f"compacted/{HOURS[3].path}"
-    s3 = lake_with(
-        [
-            f"events/{HOURS[0].path}a.parquet",
-            f"events/{HOURS[0].path}b.parquet",
-            f"events/{HOURS[1].path}a.parquet",
-            f"events/{HOURS[2].path}notes.txt",
-            f"{compacted}0123456789abcdef/part-00000.parquet",
-            f"{compacted}fedcba9876543210/part-00000.parquet",
-            f"audit/compaction/{HOURS[3].path}fedcba9876543210.json",
-            "events/readme.txt",
-        ]
-    )
-    registering.ensure([HOURS[0], HOURS[4]])
-    report = registering.verify(client(s3))
-    assert (report.hours, report.registered) == (3, 2)
-    assert report.missing == (HOURS[1], HOURS[3])
-    assert report.empty == (HOURS[4],)
-    assert not report.repaired
-    assert not report.complete
-    assert len(glue.partitions) == 2
-    report = registering.verify(client(s3), repair=True)
-    assert report.repaired == (HOURS[1], HOURS[3])
-    assert report.complete
-    assert glue.location(HOURS[3]) == f"{compacted}fedcba9876543210/"
-    assert glue.location(HOURS[1]) == f"events/{HOURS[1].path}"
-    report = registering.verify(client(s3))
-    assert report.complete
-    assert not report.missing
-
-
-def test_an_hour_that_points_to_where_nothing_lies_is_not_shown_and_repaired() -> None:
-    glue = FakeGlue(CONTRACT, WEB)
-    registering = registrar(glue)
-    registering.ensure(HOURS[:2])
-    registering.catalog.switch(HOURS[0], f"compacted/{HOURS[0].path}0123456789abcdef/")
-    s3 = lake_with([f"events/{hour.path}a.parquet" for hour in HOURS[:2]])
-    report = registering.verify(client(s3))
-    assert (report.missing, report.misplaced, report.empty) == ((), (HOURS[0],), ())
-    assert not report.complete
-    report = registering.verify(client(s3), repair=True)
-    assert report.repaired == (HOURS[0],)
-    assert report.complete
-    assert glue.location(HOURS[0]) == f"events/{HOURS[0].path}"
-
-
 def test_the_web_function_registers_what_s3_announces() -> None:
     event = json.loads((REPOSITORY / "tests/events/s3_landed_objects.json").read_text(encoding="utf-8"))
     glue = FakeGlue(CONTRACT, WEB)
@@ -177,7 +121,9 @@ def test_against_another_glue(glue_of_moto: Any) -> None:
     assert again.ensure(HOURS) == 0
     again.catalog.switch(HOURS[5], "compacted/y/")
     expected = {hour: f"processed/{hour.path}" for hour in HOURS} | {HOURS[5]: "compacted/y/"}
-    assert again.catalog.locations() == expected
+    assert again.catalog.locations(HOURS) == expected
+    assert {entry.partition: entry.location for entry in again.catalog.registered()} == expected
+    assert all(entry.readable and entry.serde for entry in again.catalog.registered())
     some = [HOURS[5], HOURS[6], Partition(2027, 1, 1, 1)]
     assert again.catalog.locations(some) == {hour: expected[hour] for hour in some[:2]}
     with pytest.raises(InfrastructureError):

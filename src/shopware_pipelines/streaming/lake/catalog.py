@@ -1,4 +1,4 @@
-"""The table's hours in the Glue catalog: which there are, and which place in the bucket each points at."""
+"""The table's entries in the Glue catalog: its hours with the place that each points at, the table, its view."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from shopware_pipelines.errors import InfrastructureError
 from shopware_pipelines.streaming.calling import calling, error_code
 from shopware_pipelines.streaming.lake.layout import Partition
+from shopware_pipelines.streaming.lake.registration import Registered
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
@@ -59,25 +60,50 @@ class Catalog:
             )
         self._errors(answer, "switch")
 
-    def locations(self, partitions: Iterable[Partition] | None = None) -> dict[Partition, str]:
-        """Where hours point, of those that are there: all, or the given ones. A place elsewhere is its whole URL."""
-        entries = self._all() if partitions is None else self._some(list(partitions))
+    def locations(self, partitions: Iterable[Partition]) -> dict[Partition, str]:
+        """Where the given hours point, of those that are there. A place elsewhere is its whole URL."""
         found: dict[Partition, str] = {}
-        for entry in entries:
-            try:
-                partition = Partition(*map(int, entry["Values"]))
-            except (ValueError, TypeError):
-                continue  # not an hour; nobody of ours made it
-            found[partition] = self._key(str(entry.get("StorageDescriptor", {}).get("Location", "")))
+        for entry in map(self._registered, self._some(list(partitions))):
+            if entry.partition is not None:
+                found[entry.partition] = entry.location
         return found
 
-    def _all(self) -> Iterator[Any]:
+    def registered(self) -> Iterator[Registered]:
+        """All entries, also those that nobody of ours made."""
         with calling(f"read the partitions of {self._name}"):
             pages = self.glue.get_paginator("get_partitions").paginate(
                 DatabaseName=self.database, TableName=self.table, ExcludeColumnSchema=True
             )
             for page in pages:
-                yield from page["Partitions"]
+                yield from map(self._registered, page["Partitions"])
+
+    def remove(self, values: Sequence[str]) -> None:
+        """Remove one entry. What lies at its place stays."""
+        with calling(f"remove the partition {'/'.join(values)} of {self._name}"):
+            self.glue.delete_partition(DatabaseName=self.database, TableName=self.table, PartitionValues=values)
+
+    def described(self, table: str) -> dict[str, Any] | None:
+        """A table or view of the database, as Glue has it; None where there is none."""
+        try:
+            with calling(f"read the table {self.database}.{table}"):
+                return dict(self.glue.get_table(DatabaseName=self.database, Name=table)["Table"])
+        except InfrastructureError as error:
+            if error_code(error) != "EntityNotFoundException":
+                raise
+            return None
+
+    def describe(self, entry: Any) -> None:
+        """Let a table or view be as `entry` (Glue's `TableInput`) says; made where there is none."""
+        name = f"{self.database}.{entry['Name']}"
+        try:
+            with calling(f"update the table {name}"):
+                self.glue.update_table(DatabaseName=self.database, TableInput=entry)
+        except InfrastructureError as error:
+            if error_code(error) != "EntityNotFoundException":
+                raise
+            with calling(f"create the table {name}"):
+                self.glue.create_table(DatabaseName=self.database, TableInput=entry)
+        self.__dict__.pop("_storage", None)
 
     def _some(self, partitions: Sequence[Partition]) -> Iterator[Any]:
         for some in _chunks(partitions, MAX_PARTITIONS):
@@ -101,6 +127,15 @@ class Catalog:
         except InfrastructureError as error:
             if error_code(error) != "EntityNotFoundException":
                 raise
+
+    def _registered(self, entry: Any) -> Registered:
+        storage = entry.get("StorageDescriptor", {})
+        return Registered(
+            values=tuple(map(str, entry["Values"])),
+            location=self._key(str(storage.get("Location", ""))),
+            input_format=str(storage.get("InputFormat") or ""),
+            serde=str((storage.get("SerdeInfo") or {}).get("SerializationLibrary") or ""),
+        )
 
     def _entry(self, partition: Partition, location: str) -> Any:
         storage = {**self._storage, "Location": f"s3://{self.bucket}/{location}"}

@@ -35,6 +35,7 @@ from shopware_pipelines.streaming.lake.manifest import (
     write_manifest,
 )
 from shopware_pipelines.streaming.lake.merging import Merger
+from shopware_pipelines.streaming.lake.registration import generation_in
 
 FILE_BYTES: Final = 128 << 20
 """About the size of a file; larger hours are several."""
@@ -109,7 +110,7 @@ def run(compaction: Compaction, seconds_left: Callable[[], float] = lambda: floa
     report = Report()
     closed = closed_hours(compaction)
     locations = compaction.catalog.locations(closed)
-    generations = {p: _generation_in(compaction.feed, p, location) for p, location in locations.items()}
+    generations = {p: generation_in(compaction.feed, p, location) for p, location in locations.items()}
     for partition in sorted(closed, key=lambda p: (not generations.get(p), p)):
         if seconds_left() < RESERVE_SECONDS:
             report.left += 1
@@ -142,7 +143,7 @@ def _hour(
     compaction: Compaction, partition: Partition, landed: Sequence[Stored], location: str | None, report: Report
 ) -> None:
     feed = compaction.feed
-    current = _generation_in(feed, partition, location)
+    current = generation_in(feed, partition, location)
     if location and not current and location != f"{feed.landed}{partition.path}":
         logger.warning("the hour points at a place that is none of ours", hour=partition.path, location=location)
         return
@@ -227,12 +228,6 @@ def _switch(compaction: Compaction, hour: Hour, target: str) -> None:
         catalog.switch(partition, target)
     elif not catalog.create({partition: target}):
         raise InfrastructureError(f"{partition.path} was registered meanwhile; the next run looks at it again")
-
-
-def _generation_in(feed: Feed, partition: Partition, location: str | None) -> str:
-    """The generation that a location is; empty for any other place."""
-    start = f"{feed.compacted}{partition.path}"
-    return location.removeprefix(start).strip("/") if location and location.startswith(start) else ""
 
 
 def _metadata(compaction: Compaction, key: str, generation: str) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from shopware_pipelines.streaming.identity import is_producer_id
 _SHARD: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _SEQUENCE_NUMBER: Final = re.compile(r"[0-9]{1,129}")
 _PARTITION: Final = re.compile(r"year=([0-9]{4})/month=([0-9]{2})/day=([0-9]{2})/hour=([0-9]{2})/")
+_SPAN: Final = re.compile(r"(.+)-([0-9]{12})-([0-9]{12})")
 
 
 class Partition(NamedTuple):
@@ -47,6 +48,20 @@ class Partition(NamedTuple):
         return cls(*map(int, match.groups())) if match else None
 
 
+class Span(NamedTuple):
+    """A producer's records from one sequence to another."""
+
+    producer: str
+    first: int
+    last: int
+
+    @classmethod
+    def in_name(cls, name: str) -> Span | None:
+        """The opposite of `span_name`; None for another name."""
+        match = _SPAN.fullmatch(name)
+        return cls(match[1], int(match[2]), int(match[3])) if match and is_producer_id(match[1]) else None
+
+
 class Batch(NamedTuple):
     """The records of one call of the landing function."""
 
@@ -61,6 +76,13 @@ class Batch(NamedTuple):
         if not _SHARD.fullmatch(self.shard_id) or not all(map(_SEQUENCE_NUMBER.fullmatch, self[1:])):
             raise ValueError(f"not a batch of a stream: {self!r}"[:200])
         return f"{self.shard_id}_{self.first}_{self.last}"
+
+    @classmethod
+    def in_name(cls, name: str) -> Batch | None:
+        """The opposite of `name`; None for another name."""
+        parts = name.rsplit("_", 2)
+        fits = len(parts) == 3 and _SHARD.fullmatch(parts[0]) and all(map(_SEQUENCE_NUMBER.fullmatch, parts[1:]))
+        return cls(*parts) if fits else None
 
 
 def landed_key(feed: Feed, partition: Partition, batch: Batch) -> str:
