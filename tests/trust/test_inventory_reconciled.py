@@ -137,6 +137,63 @@ def repeat_rejected(world: World) -> str:
     return f"{json.loads(content.splitlines()[0])['record_id']} is there more than once"
 
 
+def change_document(path: Path, change: Callable[[dict[str, Any]], None]) -> str:
+    """Change the first line; returns its record id."""
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    document = json.loads(first)
+    change(document)
+    path.write_bytes(b"".join([json.dumps(document).encode() + b"\n", *rest]))
+    return str(document["record_id"])
+
+
+def empty_reasons(world: World) -> str:
+    path = world.path(layout.REJECTED, "/records.jsonl")
+    return f"{change_document(path, lambda d: d.update(reasons=[]))} among the rejected records has no reasons"
+
+
+def forge_reasons(world: World) -> str:
+    path = world.path(layout.REJECTED, "/records.jsonl")
+    other = [{"code": "missing:product_id", "message": "product_id is absent"}]
+    name = change_document(path, lambda d: d.update(reasons=other))
+    return f"{name} among the rejected records has the reasons missing"
+
+
+def change_sentence(world: World) -> str:
+    path = world.path(layout.REJECTED, "/records.jsonl")
+    name = change_document(path, lambda d: d["reasons"][0].update(message="because"))
+    return f"{name} among the rejected records has another sentence"
+
+
+def change_raw(world: World) -> str:
+    """The same verdict, other bytes."""
+    path = world.path(layout.REJECTED, "/records.jsonl")
+    return f"{change_document(path, lambda d: d.update(raw=d['raw'] + ' '))} has other bytes"
+
+
+def change_raw_of_conflict(world: World) -> str:
+    path = world.path(layout.REJECTED, "/conflicts.jsonl")
+    return f"{change_document(path, lambda d: d.update(raw=d['raw'] + ' '))} has other bytes"
+
+
+def forge_conflict(world: World) -> str:
+    path = world.path(layout.REJECTED, "/conflicts.jsonl")
+    name = change_document(path, lambda d: d["reasons"][0].update(message="another one has it"))
+    return f"{name} among the rejected records does not say which other record has its key"
+
+
+def repeat_conflict(world: World) -> str:
+    path = world.path(layout.REJECTED, "/conflicts.jsonl")
+    content = path.read_bytes()
+    path.write_bytes(content + content.splitlines(keepends=True)[0])
+    return f"{json.loads(content.splitlines()[0])['record_id']} is there more than once"
+
+
+def empty_file_document(world: World) -> str:
+    path = world.path(layout.REJECTED, "/file.json")
+    path.write_text("{}", encoding="utf-8")
+    return "file.json does not say why the file was rejected"
+
+
 def drop_conflict(world: World) -> str:
     path = world.path(layout.REJECTED, "/conflicts.jsonl")
     first, *rest = path.read_bytes().splitlines(keepends=True)
@@ -216,6 +273,14 @@ def cut_archive(world: World) -> str:
     [
         drop_rejected,
         repeat_rejected,
+        empty_reasons,
+        forge_reasons,
+        change_sentence,
+        change_raw,
+        change_raw_of_conflict,
+        forge_conflict,
+        repeat_conflict,
+        empty_file_document,
         drop_conflict,
         drop_valid,
         drop_row,
@@ -231,6 +296,16 @@ def test_a_planted_fault_is_named(world: World, damage: Callable[[World], str]) 
     result = world.reconcile()
     assert not result.ok
     assert any(wanted in fault for fault in faults(result)), (wanted, faults(result))
+
+
+def test_reasons_of_another_contract_version_are_not_judged_and_that_is_said(world: World) -> None:
+    path = world.path(layout.REJECTED, "/records.jsonl")
+    change_document(path, lambda d: d.update(contract_version="0.9.0"))
+    result = world.reconcile()
+    assert result.ok
+    assert result.warnings == [
+        "1 rejected records: reasons not re-judged: contract inventory version 0.9.0 is not here"
+    ]
 
 
 def test_corrections_give_way_and_are_no_faults(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ conflicts, the validated Parquet, the table; what the pipeline itself says it co
 from __future__ import annotations
 
 import glob
-import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +27,9 @@ from shopware_pipelines.quality.fields import quote
 from shopware_pipelines.quality.files.framing import chunks
 from shopware_pipelines.quality.outcome import MAX_RECORD_BYTES
 from shopware_pipelines.storage import Storage
+from shopware_pipelines.trust.inventory_rejects import CONFLICTS, RECORDS, digests, rejected_rows, said_of_file
 from shopware_pipelines.trust.places import InventoryPlaces
+from shopware_pipelines.trust.rejudging import Rejudge
 from shopware_pipelines.trust.result import FileResult, InventoryResult
 
 MEMORY_LIMIT_MB: Final = 512
@@ -37,9 +38,10 @@ NAMED: Final = 1_000
 """Faults that are named for each file, where nobody says otherwise; all are counted."""
 _TABLES: Final = """
     CREATE TABLE line (file INTEGER, n BIGINT);
+    CREATE TABLE bytes (file INTEGER, n BIGINT, digest UBIGINT);
     CREATE TABLE valid (file INTEGER, n BIGINT, k0 BIGINT, k1 BIGINT, digest VARCHAR);
-    CREATE TABLE rejected (file INTEGER, n BIGINT);
-    CREATE TABLE conflict (file INTEGER, n BIGINT);
+    CREATE TABLE rejected (file INTEGER, n BIGINT, digest UBIGINT, wrong VARCHAR);
+    CREATE TABLE conflict AS FROM rejected;
     CREATE TABLE history (file_id VARCHAR, n BIGINT, name VARCHAR, k0 BIGINT, k1 BIGINT, digest VARCHAR);
     CREATE TABLE delivery (file INTEGER, file_id VARCHAR, first BOOLEAN, replacing BOOLEAN);
 """
@@ -71,6 +73,7 @@ def reconcile_inventory(
         try:
             return proof.take(since, until, NAMED if named is None else named)
         finally:
+            proof.rejudge.close()
             proof.connection.close()
 
 
@@ -85,6 +88,7 @@ class _Proof:
         self.files = [(fate, run) for run in runs for fate in run.files]
         self.replacing = {run.run_id for run in runs if self._replaces(run)}
         self.unreadable: dict[int, str] = {}
+        self.rejudge = Rejudge(self.contract)
         self.connection = duckdb.connect(
             config={"memory_limit": f"{MEMORY_LIMIT_MB}MB", "threads": 2, "temp_directory": str(folder / "spill")}
         )
@@ -113,14 +117,15 @@ class _Proof:
         result = InventoryResult([self._file(number, named) for number in chosen])
         result.faults += self._strays(named) if since is None and until is None else []
         result.faults += self._errored()
+        result.warnings += self.rejudge.warnings()
         return result
 
     def _read(self, number: int, fate: FileFate) -> None:
         """A file's lines, and what became of them by what lies in the zones."""
-        self._read_lines(number, fate)
-        for key, table in (("records.jsonl", "rejected"), ("conflicts.jsonl", "conflict")):
-            ids = list(self._ids(layout.rejected_prefix(fate.run_id, fate.file_id) + key, fate))
-            self._insert(table, number, pa.table({"n": pa.array(ids, pa.int64())}))
+        lengths = self._read_lines(number, fate)
+        numbers = self._read_rejected(number, fate, lengths)
+        if numbers:
+            self._read_bytes(number, fate, numbers)
         (record_id,) = (quote(c.column) for c in self.contract.lineage if c.role == "record_id")
         for stored in self.places.project.list(layout.validated_prefix(fate.run_id, fate.file_id)):
             with suppress(FileNotFoundError):
@@ -134,11 +139,40 @@ class _Proof:
                 except duckdb.Error as error:
                     self.unreadable[number] = f"{stored.key} cannot be read: {str(error).splitlines()[0]}"
 
-    def _read_lines(self, number: int, fate: FileFate) -> None:
+    def _read_rejected(self, number: int, fate: FileFate, lengths: dict[int, int]) -> set[int]:
+        """What lies in the rejected zone; returns the lines that it is about."""
+        numbers: set[int] = set()
+        for name, table, stage in (RECORDS, CONFLICTS):
+            for rows in rejected_rows(self.places.project, fate, name, stage, self.rejudge, lengths):
+                numbers |= {row.number for row in rows}
+                columns = {
+                    "n": pa.array([row.number for row in rows], pa.int64()),
+                    "digest": pa.array([row.digest for row in rows], pa.uint64()),
+                    "wrong": pa.array([row.wrong or None for row in rows], pa.string()),
+                }
+                self._insert(table, number, pa.table(columns))
+        return numbers
+
+    def _read_bytes(self, number: int, fate: FileFate, numbers: set[int]) -> None:
+        """What the archived file has in these lines."""
         storage, key = self.places.archived(fate.archived_to)
+        with suppress(FileNotFoundError, UnreadableInputError), storage.open(key) as stream:
+            for chunk in chunks(stream, MAX_RECORD_BYTES):
+                found = list(digests(chunk, numbers))
+                columns = {
+                    "n": pa.array([n for n, _ in found], pa.int64()),
+                    "digest": pa.array([digest for _, digest in found], pa.uint64()),
+                }
+                self._insert("bytes", number, pa.table(columns))
+
+    def _read_lines(self, number: int, fate: FileFate) -> dict[int, int]:
+        """The lines of the archived file; returns the lengths of those that are too long to be kept whole."""
+        storage, key = self.places.archived(fate.archived_to)
+        lengths: dict[int, int] = {}
         try:
             with storage.open(key) as stream:
                 for chunk in chunks(stream, MAX_RECORD_BYTES):
+                    lengths |= {r.number: r.length_bytes for r in chunk.oversize if r.length_bytes > len(r.raw)}
                     self._insert("line", number, pa.table({"n": chunk.numbers}))
                     if chunk.oversize:
                         self._insert("line", number, pa.table({"n": [record.number for record in chunk.oversize]}))
@@ -149,23 +183,11 @@ class _Proof:
                 self.unreadable[number] = f"the archived file: {error}"
             # Of such a file nothing is taken in, neither a line before the break.
             self.connection.execute("DELETE FROM line WHERE file = $1", [number])
-
-    def _ids(self, key: str, fate: FileFate) -> Iterator[int]:
-        """Numbers of the records in a file of the rejected zone; -1 for a line that names none of this file."""
-        try:
-            with self.places.project.open(key) as stream:
-                for line in stream:
-                    try:
-                        file_id, _, record = json.loads(line)["record_id"].partition(":")
-                        yield int(record) if file_id == fate.file_id else -1
-                    except (ValueError, KeyError, TypeError, AttributeError):
-                        yield -1
-        except FileNotFoundError:
-            return
+        return lengths
 
     def _insert(self, table: str, number: int, rows: pa.Table) -> None:
         self.connection.register("rows", rows)
-        self.connection.execute(f"INSERT INTO {table} SELECT $1, n FROM rows", [number])
+        self.connection.execute(f"INSERT INTO {table} SELECT $1, * FROM rows", [number])
         self.connection.unregister("rows")
 
     def _read_table(self) -> None:
@@ -204,6 +226,8 @@ class _Proof:
         result.unexplained = sum(counted.values())
         if number in self.unreadable:
             result.faults.append(self.unreadable[number])
+        if fate.status == REJECTED and (said := said_of_file(self.places.project, fate)):
+            result.faults.append(said)
         faulty = self._rows(
             f"SELECT fate, n FROM judged WHERE file = $1 AND NOT list_contains($2, fate) ORDER BY n LIMIT {named}",
             [number, list(FATES)],
@@ -254,17 +278,22 @@ _JUDGED: Final = """
     WITH fates AS (
         SELECT file, n, count(*) FILTER (kind = 'line') AS lines, count(*) FILTER (kind = 'valid') AS valid,
                count(*) FILTER (kind = 'rejected') AS rejected, count(*) FILTER (kind = 'conflict') AS conflicts,
-               min(k0) AS k0, min(k1) AS k1, min(digest) AS digest
-        FROM (SELECT file, n, 'line' AS kind, NULL AS k0, NULL AS k1, NULL AS digest FROM line
-              UNION ALL SELECT file, n, 'valid', k0, k1, digest FROM valid
-              UNION ALL SELECT file, n, 'rejected', NULL, NULL, NULL FROM rejected
-              UNION ALL SELECT file, n, 'conflict', NULL, NULL, NULL FROM conflict)
+               min(k0) AS k0, min(k1) AS k1, min(digest) AS digest,
+               count(DISTINCT bytes) > 1 AS changed, min(wrong) AS wrong
+        FROM (SELECT file, n, 'line' AS kind, NULL AS k0, NULL AS k1, NULL AS digest, NULL AS bytes, NULL AS wrong
+              FROM line
+              UNION ALL SELECT file, n, 'valid', k0, k1, digest, NULL, NULL FROM valid
+              UNION ALL SELECT file, n, 'bytes', NULL, NULL, NULL, digest, NULL FROM bytes
+              UNION ALL SELECT file, n, 'rejected', NULL, NULL, NULL, digest, wrong FROM rejected
+              UNION ALL SELECT file, n, 'conflict', NULL, NULL, NULL, digest, wrong FROM conflict)
         GROUP BY file, n)
     SELECT f.file, f.n, CASE
         WHEN lines = 0 THEN 'is not a line of the file'
         WHEN valid + rejected = 0 THEN 'is missing: neither among the valid records nor among the rejected ones'
         WHEN valid + rejected > 1 THEN 'is there more than once among the valid and the rejected records'
         WHEN conflicts > 1 OR (conflicts = 1 AND rejected = 1) THEN 'is there more than once among the rejected records'
+        WHEN changed THEN 'has other bytes among the rejected records than in the file'
+        WHEN wrong IS NOT NULL THEN 'among the rejected records ' || wrong
         WHEN rejected = 1 THEN 'rejected'
         WHEN own.copies > 1 THEN 'is a row of the table more than once'
         WHEN known.copies > 1 THEN 'shares its key with another row of the table'
