@@ -10,7 +10,7 @@ from typing import Final
 from shopware_pipelines.inventory import layout
 from shopware_pipelines.inventory.state import FileFate
 from shopware_pipelines.inventory.state import load as load_document
-from shopware_pipelines.quality.files.framing import Chunk
+from shopware_pipelines.quality.files.chunk import Chunk
 from shopware_pipelines.storage import Storage
 from shopware_pipelines.streaming.quarantine import read_rejected
 from shopware_pipelines.trust.rejudging import AT_ONCE, BYTES_AT_ONCE, Line, Rejudge
