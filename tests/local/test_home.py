@@ -89,3 +89,16 @@ def test_an_unreadable_list_of_processes_is_an_empty_one(tmp_path: Path, content
 def test_a_folder_without_a_stack_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no local stack in .*; start one with: swp up"):
         _ = Home(tmp_path).endpoint_url
+
+
+def test_processes_are_known_though_the_file_that_names_them_is_damaged(tmp_path: Path) -> None:
+    """One that is forgotten would be started a second time."""
+    home = Home(tmp_path)
+    home._record([Process("emulator", 1, 2.0)])
+    home._record([Process("emulator", 1, 2.0), Process("runner", 3, 4.0)])
+    (tmp_path / "processes.json").write_text('[{"name"')
+
+    assert [process.name for process in home.processes()] == ["emulator"]
+
+    (tmp_path / "processes.json.previous").write_text("")
+    assert home.processes() == []

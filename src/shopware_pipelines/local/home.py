@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Final
 import psutil
 
 from shopware_pipelines.errors import InfrastructureError, UsageError
+from shopware_pipelines.local import durable
 
 REGION: Final = "eu-central-1"
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -75,15 +76,11 @@ class Home:
     def remember_port(self, port: int) -> None:
         """So that other commands find the stack."""
         self.make()
-        (self.folder / "port").write_text(str(port), encoding="ascii")
+        durable.replace(self.folder / "port", str(port).encode(), keep=False)
 
     def processes(self) -> list[Process]:
         """Those that were started, running or not."""
-        try:
-            recorded = json.loads((self.folder / "processes.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return []
-        return [Process(**p) for p in recorded]
+        return read_processes(self.folder / "processes.json")
 
     def start(self, name: str, module: str, *arguments: str, environ: Mapping[str, str]) -> Process:
         """Run `python -m module` in the background, in a session of its own, its output in `logs/NAME.log`."""
@@ -104,10 +101,12 @@ class Home:
         self._record([p for p in self.processes() if p.name != name] + [process])
         return process
 
-    def stop_all(self) -> list[str]:
+    def stop_all(self, *, politely: bool = True) -> list[str]:
         """End every process that was started and what it started, also what outlived the one that started it; returns
-        the names of the former. Never touches others."""
+        the names of the former. Never touches others. Not `politely`: before any of them can save anything."""
         stopped = []
+        if not politely:
+            _kill(self._members())
         self._end_orphans()
         for process in reversed(self.processes()):
             running = process.running()
@@ -149,9 +148,21 @@ class Home:
 
     def _record(self, processes: list[Process]) -> None:
         self.make()
-        draft = self.folder / "processes.json.part"
-        draft.write_text(json.dumps([asdict(p) for p in processes]), encoding="utf-8")
-        draft.replace(self.folder / "processes.json")
+        durable.replace(self.folder / "processes.json", written(processes))
+
+
+def written(processes: Iterable[Process]) -> bytes:
+    """As they are written down."""
+    return json.dumps([asdict(process) for process in processes]).encode()
+
+
+def read_processes(path: Path) -> list[Process]:
+    """Those that are written down in a file; none where there is no file, or no generation of it can be read."""
+    try:
+        found = durable.read(path, lambda text: [Process(**process) for process in json.loads(text)])
+    except durable.DamagedError:
+        return []
+    return found.value if found else []
 
 
 def clean_environment() -> dict[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shopware_pipelines.errors import InfrastructureError
 from shopware_pipelines.local.compute.positions import Positions, common_floors
 
 
@@ -63,3 +64,26 @@ def test_only_what_all_consumers_have_may_go(tmp_path: Path) -> None:
         "c": {},
         "d": {},
     }
+
+
+def test_a_damaged_file_gives_way_to_the_generation_before(tmp_path: Path) -> None:
+    """What was dealt with since then is delivered once more, and nothing is skipped."""
+    path = tmp_path / "m.json"
+    positions = Positions(path)
+    positions.advance("s", "10")
+    positions.advance("s", "20")
+    path.write_text('{"shards": {"s"')
+
+    assert Positions(path).position("s") == "10"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"shards'])
+def test_positions_that_cannot_be_read_are_not_begun_anew(tmp_path: Path, text: str) -> None:
+    """A consumer that begins with what comes now would skip what came meanwhile."""
+    path = tmp_path / "m.json"
+    path.write_text(text)
+
+    with pytest.raises(InfrastructureError, match=r"how far a stream was read is not known \(m\.json is damaged"):
+        Positions(path)
+
+    assert path.read_text() == text

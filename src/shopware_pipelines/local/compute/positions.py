@@ -10,20 +10,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from shopware_pipelines.errors import InfrastructureError
+from shopware_pipelines.local import durable
 from shopware_pipelines.local.emulator.streams import CONSUMED_PATH
 
 TIMEOUT_SECONDS: Final = 5.0
 
 
 class Positions:
-    """Of one event source mapping. Safe for many threads; every change is in the file when the method returns."""
+    """Of one event source mapping. Safe for many threads; every change is in the file when the method returns. Raises
+    InfrastructureError where the file is damaged: to begin anew could skip records."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._document: dict[str, Any] = {"shards": {}, "since": {}, "held": {}}
-        if path.exists():
-            self._document |= json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = durable.read(path, _document)
+        except durable.DamagedError as error:
+            raise InfrastructureError(
+                f"how far a stream was read is not known ({error}); remove {path} to read what is in it from the start"
+            ) from error
+        if found:
+            self._document |= found.value
 
     def position(self, shard_id: str) -> str | None:
         """Sequence number of the last record that is dealt with; None before the first."""
@@ -83,9 +92,7 @@ class Positions:
 
     def _write(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_name(f"{self._path.name}.part")
-        draft.write_text(json.dumps(self._document), encoding="utf-8")
-        draft.replace(self._path)
+        durable.replace(self._path, json.dumps(self._document).encode())
 
 
 def common_floors(consumers: Mapping[str, list[Positions]]) -> dict[str, dict[str, str]]:
@@ -108,6 +115,14 @@ def tell(endpoint_url: str, floors: Mapping[str, Mapping[str, str]]) -> None:
         raise OSError(str(error)) from error
     finally:
         connection.close()
+
+
+def _document(text: bytes) -> dict[str, Any]:
+    """Raises ValueError for something else."""
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("it is not a JSON object")  # noqa: TRY004  (the text is wrong, not its caller)
+    return document
 
 
 def _before(sequence_number: str) -> str:

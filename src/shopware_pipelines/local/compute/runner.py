@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from shopware_pipelines.errors import PipelineError
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.compute.heartbeat import FILE, Heartbeat, Progress
 from shopware_pipelines.local.compute.kinesis_source import KinesisSource
@@ -84,6 +85,9 @@ class Runner:
                 self._looked_at, self._error = time.time(), None
             except (BotoCoreError, ClientError, OSError) as error:
                 self._error = f"the emulator does not answer: {error}"
+                log(self._error)
+            except PipelineError as error:  # a damaged file; the other mappings are served
+                self._error = str(error)
                 log(self._error)
             stop.wait(LOOK_AGAIN_SECONDS)
         self.services.stop()  # first: what it puts away should still be delivered

@@ -8,22 +8,30 @@ flush.
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
+from shopware_pipelines.local import durable
 from shopware_pipelines.local.clients import Clients
-from shopware_pipelines.local.home import BELONGS_TO, Home, Process, aws_environment, clean_environment
+from shopware_pipelines.local.home import (
+    BELONGS_TO,
+    Home,
+    Process,
+    aws_environment,
+    clean_environment,
+    read_processes,
+    written,
+)
 from shopware_pipelines.local.log import log
 
 GRACE_SECONDS: Final = 25.0
@@ -96,9 +104,7 @@ class Services:
     def _write_down(self) -> None:
         with self._recording:  # services start at the same time
             processes = [s.process for s in list(self.supervised.values()) if s.process]
-            draft = self._record.with_suffix(".part")
-            draft.write_text(json.dumps([asdict(p) for p in processes]), encoding="utf-8")
-            draft.replace(self._record)
+            durable.replace(self._record, written(processes))
 
 
 class _Supervised:
@@ -227,8 +233,4 @@ def end(processes: Iterable[Process]) -> None:
 
 def recorded(home: Home) -> list[Process]:
     """The processes of services that a runner has written down, running or not."""
-    try:
-        found: list[Mapping[str, Any]] = json.loads((home.folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [Process(**process) for process in found]
+    return read_processes(home.folder / RECORD)
