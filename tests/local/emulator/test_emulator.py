@@ -17,7 +17,7 @@ from feeding import drop, rows, stock_lines, wait_for
 
 from shopware_pipelines.local import stack
 from shopware_pipelines.local.clients import Clients
-from shopware_pipelines.local.emulator.patches import SAVE_PATH
+from shopware_pipelines.local.emulator.snapshots import SAVE_PATH
 from shopware_pipelines.local.home import wait_until
 from stack_fixtures import Running, after_a_kill
 

@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopware_pipelines.local.clients import Clients
-from shopware_pipelines.local.emulator import snapshots, streams
-from shopware_pipelines.local.emulator.stream_log import LoggedRecords, open_log
+from shopware_pipelines.local.emulator import streams
+from shopware_pipelines.local.emulator.stream_log import ADOPT, LoggedRecords, open_log
 from shopware_pipelines.local.home import wait_until
 from stack_fixtures import Running
 
@@ -288,6 +288,43 @@ def test_a_stream_of_the_same_name_begins_empty(kinesis: Emulated) -> None:
     assert kinesis.everything("s") == ["new"]
 
 
+def test_records_stay_when_the_state_of_the_streams_is_lost(kinesis: Emulated) -> None:
+    kinesis.create("s")
+    kinesis.put("s", "a")
+    before = sorted(kinesis.folder.rglob("*.jsonl"))
+
+    kinesis.module._streams._data.clear()
+    kinesis.module._restore_state({"streams": {}})
+    kinesis.create("s")
+    kinesis.put("s", "b")
+
+    assert set(before) < set(kinesis.folder.rglob("*.jsonl"))
+
+
+def test_records_go_with_a_stream_that_is_deleted(kinesis: Emulated) -> None:
+    kinesis.create("s")
+    kinesis.put("s", "a")
+
+    kinesis.ask("_delete_stream", StreamName="s")
+
+    assert not list(kinesis.folder.rglob("*.jsonl"))
+
+
+def test_a_stream_that_is_made_anew_can_adopt_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ADOPT, "1")
+    with patched(tmp_path, monkeypatch) as kinesis:
+        kinesis.create("s")
+        numbers = kinesis.put("s", "a", "b")
+        kinesis.module._streams._data.clear()
+        kinesis.now -= 3600
+
+        kinesis.create("s")
+
+        assert kinesis.everything("s") == ["a", "b"]
+        assert kinesis.put("s", "c")[0] > numbers[-1]
+        assert kinesis.everything("s") == ["a", "b", "c"]
+
+
 def record(number: int, size: int = 10) -> dict[str, Any]:
     return {"SequenceNumber": f"{number:030d}", "Data": "x" * size, "PartitionKey": "k"}
 
@@ -301,6 +338,23 @@ def test_a_line_that_was_cut_off_is_no_record(tmp_path: Path) -> None:
     again.append(record(3))
 
     assert [int(r["SequenceNumber"]) for r in open_log(tmp_path, "life", [])] == [1, 2, 3]
+
+
+def test_a_record_that_the_disk_had_no_room_for_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = open_log(tmp_path, "life", [record(1)])
+    file = records._file
+    assert file is not None
+    full = SimpleNamespace(write=lambda line: file.write(line[:10]), truncate=file.truncate, close=file.close)
+    monkeypatch.setattr(records, "_file", full)
+    with pytest.raises(OSError, match="no room for a record"):
+        records.append(record(2))
+    monkeypatch.undo()
+    records.append(record(3))
+
+    assert [r["SequenceNumber"] for r in records] == [record(n)["SequenceNumber"] for n in (1, 3)]
+    assert list(open_log(tmp_path, "life", [])) == list(records)
 
 
 def test_files_go_when_memory_has_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,63 +373,6 @@ def test_files_go_when_memory_has_let_go(tmp_path: Path, monkeypatch: pytest.Mon
     records.trimmed()
     assert isinstance(records, LoggedRecords)
     assert len(list((tmp_path / "life").iterdir())) == 1, "the newest stays: it is being written"
-
-
-# -- snapshots --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    from ministack.core import persistence
-
-    for name in ("save_state", "save_all"):
-        monkeypatch.setattr(persistence, name, getattr(persistence, name))
-    monkeypatch.setattr(persistence, "STATE_DIR", str(tmp_path))
-    app = SimpleNamespace()
-    snapshots.save_cheaply(app)
-    saved: Callable[..., None] = app.save_all
-    return saved
-
-
-def test_a_state_is_written_when_it_has_changed(save: Callable[..., None], tmp_path: Path) -> None:
-    state = {"a": 1}
-    save({"x": lambda: state})
-    first = (tmp_path / "x.json").stat().st_mtime_ns
-    save({"x": lambda: state})
-    assert (tmp_path / "x.json").stat().st_mtime_ns == first
-    state["a"] = 2
-    save({"x": lambda: state})
-
-    assert json.loads((tmp_path / "x.json").read_text())["payload"] == {"a": 2}
-
-
-def test_a_state_that_takes_long_is_saved_less_often_but_always_when_asked(save: Callable[..., None]) -> None:
-    looks: list[str] = []
-
-    def slow() -> dict[str, int]:
-        looks.append("slow")
-        time.sleep(0.2)
-        return {}
-
-    def quick() -> dict[str, int]:
-        looks.append("quick")
-        return {}
-
-    for _ in range(3):
-        save({"slow": slow, "quick": quick}, only_due=True)
-        time.sleep(0.05)
-    assert (looks.count("slow"), looks.count("quick")) == (1, 3)
-    save({"slow": slow})
-    assert looks.count("slow") == 2
-
-
-def test_a_state_that_cannot_be_saved_keeps_the_others(save: Callable[..., None], tmp_path: Path) -> None:
-    def broken() -> dict[str, int]:
-        raise RuntimeError("dictionary changed size during iteration")
-
-    save({"x": broken, "y": lambda: {"a": 1}, "z": lambda: None})
-
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["y.json"]
 
 
 # -- paths of the stack -----------------------------------------------------------------------------------------------

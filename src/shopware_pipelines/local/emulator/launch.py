@@ -12,6 +12,7 @@ from typing import Final
 
 from shopware_pipelines.errors import UsageError
 from shopware_pipelines.local.emulator.concurrency import LIMIT_VARIABLE
+from shopware_pipelines.local.emulator.stream_log import ADOPT
 from shopware_pipelines.settings import LocalSettings
 
 VERSION: Final = "1.5.33"
@@ -21,8 +22,9 @@ MOST_CONCURRENCY: Final = 1_000
 """Of an account on AWS, unless it asks for more."""
 
 
-def environment(port: int, state: str, logs: str) -> dict[str, str]:
-    """What the emulator needs to know; loopback only, no listener but the one port. Raises UsageError."""
+def environment(port: int, state: str, logs: str, *, adopt: bool = False) -> dict[str, str]:
+    """What the emulator needs to know; loopback only, no listener but the one port. `adopt`: take over objects and
+    records of streams without a state. Raises UsageError."""
     return {
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",
@@ -37,6 +39,7 @@ def environment(port: int, state: str, logs: str) -> dict[str, str]:
         "LOG_LEVEL": "WARNING",
         "MINISTACK_REGION": "eu-central-1",
         "SWP_LOGS": logs,
+        ADOPT: "1" if adopt else "0",
         LIMIT_VARIABLE: str(concurrency(LocalSettings.read().concurrency)),
     }
 

@@ -6,14 +6,16 @@ let go of everything in them. Nothing is synced to the disk: a power cut may los
 
 from __future__ import annotations
 
+import errno
 import json
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 SEGMENT_BYTES: Final = 4_000_000
 SUFFIX: Final = ".jsonl"
+ADOPT: Final = "SWP_ADOPT"
+"""Variable of the emulator: 1 where it takes over the objects and the records of a stack whose state is gone."""
 
 Record = dict[str, Any]
 """As the emulator keeps it; `SequenceNumber` sorts as text."""
@@ -34,7 +36,10 @@ class LoggedRecords(list[Record]):
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         if self._file is None or self._size_bytes > SEGMENT_BYTES:
             self._file = self._next_segment(record["SequenceNumber"])
-        self._file.write(line)
+        written = self._file.write(line)
+        if written != len(line):  # the disk is full; the next record must not follow half a line
+            self._file.truncate(self._size_bytes)
+            raise OSError(errno.ENOSPC, "no room for a record", str(self._folder))
         self._size_bytes += len(line)
         super().append(record)
 
@@ -61,14 +66,13 @@ class LoggedRecords(list[Record]):
         return []
 
 
-def open_log(place: Path, life: str, records: Iterable[Record]) -> LoggedRecords:
-    """The records of a shard: those that the log holds, and `records` after them. `life` tells a shard from an earlier
-    one of the same name, whose log is removed."""
+def open_log(place: Path, life: str, records: Iterable[Record], *, adopt: bool = False) -> LoggedRecords:
+    """The records of a shard: those that the log holds, and `records` after them. `life` tells a shard from another one
+    of the same name, whose log stays where it is; with `adopt`, a shard without a log takes over the newest."""
     folder = place / life
-    if place.is_dir():
-        for other in place.iterdir():
-            if other != folder:
-                shutil.rmtree(other, ignore_errors=True)
+    others = sorted(other for other in place.iterdir() if other.is_dir()) if adopt and place.is_dir() else []
+    if others and not folder.exists():
+        others[-1].rename(folder)
     logged = LoggedRecords(folder, _read(folder))
     for record in records:
         logged.append(record)

@@ -150,19 +150,22 @@ def iterators_know_sequence_numbers() -> None:
 
 def keep_records_in_a_log(folder: Path) -> None:
     """Plain: every snapshot writes all records of all streams, and a kill loses those since the last. Patched: a record
-    is appended to a file before its put is answered, and snapshots leave records out.
+    is appended to a file before its put is answered, and snapshots leave records out. Files go when their stream is
+    deleted, and not because a stream is not there.
 
     After `trim_what_is_consumed`: every put and every read passes there, however the stream was made.
     """
     from ministack.services import kinesis
 
     expire, plain_restore = kinesis._expire_records, kinesis._restore_stream_store
+    plain_delete = kinesis._delete_stream
+    adopt = os.environ.get(ADOPT) == "1"
 
     def attach(stream: Any) -> None:
         for name, shard in stream["shards"].items():
             if not isinstance(shard["records"], LoggedRecords):
                 place = folder / stream["StreamName"] / name
-                shard["records"] = open_log(place, shard["starting_sequence_number"], shard["records"])
+                shard["records"] = open_log(place, shard["starting_sequence_number"], shard["records"], adopt=adopt)
                 if shard["records"]:
                     numbers.go_beyond(sequence_number(shard["records"][-1]))
 
@@ -172,12 +175,16 @@ def keep_records_in_a_log(folder: Path) -> None:
 
     def restore(data: Any) -> None:
         plain_restore(data)
-        streams = list(kinesis._streams._data.values())
-        for left in folder.iterdir() if folder.is_dir() else ():
-            if left.name not in {stream["StreamName"] for stream in streams}:
-                shutil.rmtree(left, ignore_errors=True)
-        for stream in streams:
+        for stream in kinesis._streams._data.values():
             attach(stream)
 
+    def delete(data: Any) -> Any:
+        name, _ = kinesis._resolve_stream(data)
+        answer = plain_delete(data)
+        if answer[0] == 200:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        return answer
+
     kinesis._restore_stream_store = restore
+    kinesis._delete_stream = delete
     kinesis._expire_records = attach_and_expire

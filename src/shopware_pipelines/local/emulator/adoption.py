@@ -1,0 +1,33 @@
+"""What we change in the emulator's CloudFormation where a stack is rebuilt from its objects.
+
+Tested with the repair of a stack, in `tests/local/test_repair.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from shopware_pipelines.local.emulator.stream_log import ADOPT
+
+
+def apply() -> None:
+    """Plain: a template whose bucket exists cannot be deployed, and a bucket exists whose objects lie on the disk.
+    Patched, where `ADOPT` is set: the template takes the bucket over, and configures it as it says."""
+    if os.environ.get(ADOPT) != "1":
+        return
+    from ministack.services import s3
+    from ministack.services.cloudformation import provisioners
+
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
+    create, update = handlers["create"], handlers["update"]
+
+    def create_or_adopt(logical_id: str, properties: Any, stack_name: str) -> Any:
+        name = properties.get("BucketName")
+        if name in s3._buckets:
+            s3._buckets[name]["region"] = provisioners.get_region()
+            return update(name, {}, properties, stack_name)
+        return create(logical_id, properties, stack_name)
+
+    handlers["create"] = create_or_adopt
+    provisioners.s3_bucket_name_conflict = lambda _: None
