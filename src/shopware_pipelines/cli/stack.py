@@ -29,6 +29,13 @@ def up(
     with_source: Annotated[
         bool, typer.Option("--source", help="Also a simulator of the shop's two APIs, which the pollers poll.")
     ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Build a state that is lost or damaged again from the objects and the records of the streams.",
+        ),
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,11 +54,13 @@ def up(
     folder = home or stack.default_folder()
     origin = None
     with stderr().status("starting") as line:
-        running = stack.up(Home(folder), port, lambda what: line.update(what))
+        running = stack.up(Home(folder), port, lambda what: line.update(what), repair=repair)
+        recovered = running.recovered
         if with_source:
             origin = source.running(Home(folder)) or source.start(Home(folder), seed=1, settings={}, replay={})
             running = stack.up(Home(folder), port, lambda what: line.update(what), api_urls=origin.api_urls)
-    for sentence in running.recovered:
+            recovered += running.recovered
+    for sentence in recovered:
         stderr().print(f"recovered: {escape(sentence)}", soft_wrap=True)
     if as_json:
         document = {"endpoint_url": running.endpoint_url, "home": str(folder.absolute()), "outputs": running.outputs}

@@ -113,6 +113,11 @@ class Clients:
         client: GlueClient = self._client("glue")
         return client
 
+    @cached_property
+    def cloudwatch(self) -> Any:
+        """Metrics and alarms."""
+        return self._client("cloudwatch")
+
     def _client(self, service: str, read_timeout: float | None = None, attempts: int | None = None) -> Any:
         from botocore.config import Config
 

@@ -56,6 +56,11 @@ def infra_folder() -> Path:
     raise UsageError("the templates (folder infra/) are not beside the package; install it from the repository")
 
 
+def stack_name(name: str) -> str:
+    """As CloudFormation knows the stack of that folder."""
+    return f"shopware-{name}"
+
+
 def deploy_all(clients: Clients, api_urls: Mapping[str, str] | None = None) -> list[Deployed]:
     """Every stack, created or updated. `api_urls` says by stack what its poller polls (left out: no poller); None
     leaves that as it is. Raises InfrastructureError with the resource that failed."""
@@ -103,11 +108,11 @@ def _upload(clients: Clients, name: str, content: bytes) -> str:
     return key
 
 
-def _begin(clients: Clients, name: str, stack_name: str, package_key: str, api_urls: Mapping[str, str] | None) -> None:
+def _begin(clients: Clients, name: str, deployed_as: str, package_key: str, api_urls: Mapping[str, str] | None) -> None:
     """Start to create or update a stack, unless it is as it should be."""
     folder = infra_folder() / name
     template = (folder / "template.yaml").read_text(encoding="utf-8")
-    found = _stack(clients, stack_name)
+    found = _stack(clients, deployed_as)
     available = {"Stage": "local", "ArtifactsBucketName": ARTIFACTS_BUCKET, "FunctionPackageKey": package_key}
     # Glue's packages come with the job on AWS; here the job runs with what is installed.
     available["JobPackageKey"] = package_key
@@ -123,7 +128,7 @@ def _begin(clients: Clients, name: str, stack_name: str, package_key: str, api_u
     ]
     digest = hashlib.sha256((template + json.dumps(parameters)).encode()).hexdigest()
     arguments: Any = {
-        "StackName": stack_name,
+        "StackName": deployed_as,
         "TemplateBody": template,
         "Parameters": parameters,
         "Capabilities": ["CAPABILITY_IAM"],
@@ -135,17 +140,17 @@ def _begin(clients: Clients, name: str, stack_name: str, package_key: str, api_u
         clients.cloudformation.update_stack(**arguments)
 
 
-def _finish(clients: Clients, name: str, stack_name: str) -> Deployed:
+def _finish(clients: Clients, name: str, deployed_as: str) -> Deployed:
     """Wait until a stack is deployed, and bring it what its template cannot."""
     end = time.monotonic() + DEPLOY_SECONDS
-    while (stack := _stack(clients, stack_name))["StackStatus"].endswith("_IN_PROGRESS") and time.monotonic() < end:
+    while (stack := _stack(clients, deployed_as))["StackStatus"].endswith("_IN_PROGRESS") and time.monotonic() < end:
         time.sleep(POLL_SECONDS)
     if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        raise InfrastructureError(f"stack {stack_name} cannot be deployed: {_why(clients, stack_name)}")
+        raise InfrastructureError(f"stack {deployed_as} cannot be deployed: {_why(clients, deployed_as)}")
     outputs = {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])}
     for script in sorted((infra_folder() / name / "scripts").glob("*.py")):
         clients.s3.put_object(Bucket=outputs["ProjectBucket"], Key=f"scripts/{script.name}", Body=script.read_bytes())
-    return Deployed(stack_name, outputs)
+    return Deployed(deployed_as, outputs)
 
 
 def _parameter(stack: Any, name: str) -> str:

@@ -14,6 +14,9 @@ from shopware_pipelines.inventory import layout
 from shopware_pipelines.inventory.state import InputFile, claim, claimed_by, create_run, next_load, read_summary
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.storage.s3 import S3Storage
+from shopware_pipelines.streaming.feed import FEEDS
+from shopware_pipelines.streaming.lake.partitions import PartitionRegistrar
+from shopware_pipelines.trust.places import StreamNames
 
 CUT_SHORT: Final = "States.ServiceRestart"
 """What the emulator gives as the error of executions that were running when it was killed."""
@@ -24,7 +27,8 @@ def recover(clients: Clients, outputs: Mapping[str, str]) -> list[str]:
     project = S3Storage(clients.s3, outputs["ProjectBucket"])
     _adopt_raw_files(project)
     done = [*_unfinished_runs(clients, project, outputs["StateMachineArn"])]
-    return [*done, *_waiting_files(clients, outputs["SourceBucket"], outputs["NotificationQueueUrl"])]
+    done += _waiting_files(clients, outputs["SourceBucket"], outputs["NotificationQueueUrl"])
+    return [*done, *_hidden_hours(clients, outputs)]
 
 
 def _adopt_raw_files(project: S3Storage) -> None:
@@ -60,7 +64,9 @@ def _cut_short(clients: Clients, execution: str) -> bool:
 
 
 def _waiting_files(clients: Clients, bucket: str, queue: str) -> Iterator[str]:
-    """Files in the source bucket: announced once more, which changes nothing if their message is still there."""
+    """Files in the source bucket, announced anew. Their old messages go first, or each start would add one more for every
+    file; a file that is dropped meanwhile has its own."""
+    clients.sqs.purge_queue(QueueUrl=queue)
     for page in clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         deleted = {marker["Key"] for marker in page.get("DeleteMarkers", [])}
         for version in page.get("Versions", []):
@@ -68,6 +74,17 @@ def _waiting_files(clients: Clients, bucket: str, queue: str) -> Iterator[str]:
                 continue
             clients.sqs.send_message(QueueUrl=queue, MessageBody=json.dumps({"Records": [_announced(bucket, version)]}))
             yield f"{version['Key']} is announced again"
+
+
+def _hidden_hours(clients: Clients, outputs: Mapping[str, str]) -> Iterator[str]:
+    """Hours whose records landed just before the kill: the catalog had not been saved, or the call that registers them
+    was lost. Queries see them again."""
+    for feed in FEEDS.values():
+        names = StreamNames.of_stack(feed, outputs)
+        registrar = PartitionRegistrar(clients.glue, names.database, names.table, names.bucket, feed)
+        hours = len(registrar.verify(clients.s3, repair=True).repaired)
+        if hours:
+            yield f"{feed.name}: the catalog shows {hours:,} {'hours' if hours > 1 else 'hour'} again"
 
 
 def _announced(bucket: str, version: Mapping[str, Any]) -> dict[str, Any]:

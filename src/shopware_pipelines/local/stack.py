@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -11,19 +12,26 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from shopware_pipelines.errors import InfrastructureError, UsageError
+from shopware_pipelines.errors import DataError, InfrastructureError, UsageError
+from shopware_pipelines.local import durable
 from shopware_pipelines.local.clients import Clients
+from shopware_pipelines.local.consistency import contradictions, on_disk, sentence
 from shopware_pipelines.local.deploy import Deployed, deploy_all
 from shopware_pipelines.local.emulator import launch as emulator
 from shopware_pipelines.local.emulator.control import OUTAGE_PATH
-from shopware_pipelines.local.emulator.patches import SAVE_PATH
+from shopware_pipelines.local.emulator.snapshots import LOADED_PATH, SAVE_PATH
 from shopware_pipelines.local.home import Home, aws_environment, wait_until
 from shopware_pipelines.local.recover import recover
+from shopware_pipelines.local.repair import put_state_aside
 
 PORT: Final = 14566
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 120.0
+ANSWER_SECONDS: Final = 60.0
+"""For what a busy machine may take long for."""
+DEPLOYED: Final = "deployed"
+"""File in the stack's folder, written when a deployment is done: the names of the services that had a state."""
 EMULATOR: Final = "emulator"
 RUNNER: Final = "runner"
 Say = Callable[[str], None]
@@ -36,7 +44,8 @@ class Up:
     endpoint_url: str
     stacks: list[Deployed]
     recovered: list[str]
-    """What a killed stack had left undone and is under way again, as sentences."""
+    """What was damaged and is whole again, and what a killed stack had left undone and is under way again, as
+    sentences."""
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -59,27 +68,45 @@ class Status:
         return self.healthy and bool(self.processes) and all(self.processes.values())
 
 
-def up(home: Home, port: int = PORT, say: Say = lambda _: None, *, api_urls: Mapping[str, str] | None = None) -> Up:
+def up(
+    home: Home,
+    port: int = PORT,
+    say: Say = lambda _: None,
+    *,
+    api_urls: Mapping[str, str] | None = None,
+    repair: bool = False,
+) -> Up:
     """Start the stack and deploy the templates; what runs already is left running.
 
     `port` 0 takes any free one. `api_urls` by stack (`web`, `interactions`): what the pollers poll; None leaves that
-    as it was, at first without pollers. Raises UsageError when the port is taken by somebody else.
+    as it was, at first without pollers. `repair` builds the state again from the objects and the records of streams,
+    for a stack that is refused without. Raises UsageError when the port is taken by somebody else, DataError when the
+    saved state does not fit what lies on the disk.
     """
     with _alone(home):
-        if not status(home).running:
+        mended: list[str] = []
+        if repair:
+            home.stop_all()
+            aside = put_state_aside(home)
+            mended.append(f"the state is built again from what lies on the disk; the old one is in {aside}")
+        started = not status(home).running
+        if started:
             say("starting the emulator")
-            _start_emulator(home, port)
+            _start_emulator(home, port, adopt=repair)
         clients = Clients(home.endpoint_url)
+        if not repair:
+            mended += _damage(home, clients, stop=started)
         say("deploying the templates")
         stacks = deploy_all(clients, api_urls)
-        if _ask(home.endpoint_url, SAVE_PATH) != 204:
-            raise InfrastructureError(f"the emulator cannot save its state (log: {home.logs})")
-        (home.folder / "deployed").touch()
+        code, failed = _ask(home.endpoint_url, SAVE_PATH, timeout_seconds=ANSWER_SECONDS)
+        if code != 204:
+            what = f" of {', '.join(sorted(failed))}" if isinstance(failed, dict) and failed else ""
+            raise InfrastructureError(f"the emulator cannot save its state{what} (log: {home.logs})")
+        _remember_deployed(home)
         if not any(p.name == RUNNER and p.running() for p in home.processes()):
             home.start(RUNNER, "shopware_pipelines.local.compute.runner", environ=aws_environment(home.endpoint_url))
         outputs = {key: value for stack in stacks for key, value in stack.outputs.items()}
-        recovered = recover(clients, outputs)
-        return Up(home.endpoint_url, stacks, recovered)
+        return Up(home.endpoint_url, stacks, [*mended, *recover(clients, outputs)])
 
 
 def status(home: Home) -> Status:
@@ -107,30 +134,72 @@ def down(home: Home, *, wipe: bool = False) -> list[str]:
 
 def outage(home: Home, service: str, seconds: float) -> None:
     """Have a service of a running stack (`kinesis`, `s3`, `sns`, …) answer 503 for so long. For tests and the demo."""
-    if _ask(home.endpoint_url, f"{OUTAGE_PATH}?service={service}&seconds={seconds:g}", "POST") != 204:
+    if _ask(home.endpoint_url, f"{OUTAGE_PATH}?service={service}&seconds={seconds:g}", "POST")[0] != 204:
         raise InfrastructureError(f"the emulator does not take the outage of {service} (log: {home.logs})")
 
 
-def _start_emulator(home: Home, port: int) -> None:
-    """Start from what the last emulator saved, unless its first deployment was never finished."""
+def _start_emulator(home: Home, port: int, *, adopt: bool) -> None:
+    """Start from what the last emulator saved, unless its first deployment was never finished and nobody has brought
+    anything yet. `adopt`: from nothing but objects and records of streams."""
     home.stop_all()
-    if not (home.folder / "deployed").exists():
+    if not (home.folder / DEPLOYED).exists() and not adopt:
+        disk = on_disk(home.emulator_state)
+        if disk:
+            raise DataError(sentence(["the mark of a finished deployment"], disk, home.emulator_state))
         shutil.rmtree(home.emulator_state, ignore_errors=True)
     shutil.rmtree(home.emulator_state / "tmp", ignore_errors=True)
     for name in ("state", "s3", "tmp"):
         (home.emulator_state / name).mkdir(parents=True, exist_ok=True)
     port = _free_port(port)
     home.remember_port(port)
-    environ = emulator.environment(port, str(home.emulator_state), str(home.logs))
+    environ = emulator.environment(port, str(home.emulator_state), str(home.logs), adopt=adopt)
     process = home.start(
         EMULATOR, "shopware_pipelines.local.emulator.launch", environ={**environ, **aws_environment(home.endpoint_url)}
     )
-    wait_until(lambda: _healthy(home.endpoint_url) or process.running() is None, START_SECONDS)
-    if process.running() is None or not _healthy(home.endpoint_url):
+    settled = wait_until(lambda: _healthy(home.endpoint_url) or process.running() is None, START_SECONDS)
+    if not settled or process.running() is None:
         home.stop_all()
         raise InfrastructureError(
             f"the emulator does not start: {home.last_words(EMULATOR) or 'it says nothing'} (log: {home.logs})"
         )
+
+
+def _damage(home: Home, clients: Clients, *, stop: bool) -> list[str]:
+    """What of the saved state was damaged and is mended, as sentences. Raises DataError where the state does not fit
+    itself or the disk, and ends the stack if `stop`: nobody must take an emptied one for a whole one."""
+    deployed = _deployed(home)
+    if deployed is None:
+        return []
+    code, loaded = _ask(home.endpoint_url, LOADED_PATH, timeout_seconds=ANSWER_SECONDS)
+    if code != 200:
+        raise InfrastructureError(f"the emulator does not say what it has loaded (log: {home.logs})")
+    lost = [f"the state of {service}" for service in deployed if not _generations(home, service)]
+    missing = [*lost, *(f"what can be read of {service} ({why})" for service, why in loaded["unreadable"].items())]
+    missing += contradictions(clients)
+    if missing:
+        if stop:
+            home.stop_all(politely=False)
+        raise DataError(sentence(missing, on_disk(home.emulator_state), home.emulator_state))
+    return list(loaded["notes"])
+
+
+def _remember_deployed(home: Home) -> None:
+    """From now on a state that is missing is lost, not new."""
+    saved = sorted(path.stem for path in (home.emulator_state / "state").glob("*.json"))
+    durable.replace(home.folder / DEPLOYED, "\n".join(saved).encode(), keep=False)
+
+
+def _deployed(home: Home) -> list[str] | None:
+    """Services that had a state when the deployment was finished; None where none ever was."""
+    try:
+        return (home.folder / DEPLOYED).read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        return None
+
+
+def _generations(home: Home, service: str) -> list[Path]:
+    path = home.emulator_state / "state" / f"{service}.json"
+    return [generation for generation in (path, durable.previous_of(path)) if generation.exists()]
 
 
 def _free_port(port: int) -> int:
@@ -148,19 +217,24 @@ def _free_port(port: int) -> int:
 
 
 def _healthy(endpoint_url: str) -> bool:
-    return _ask(endpoint_url, "/_ministack/health") == 200
+    return _ask(endpoint_url, "/_ministack/health")[0] == 200
 
 
-def _ask(endpoint_url: str, path: str, method: str = "GET") -> int:
-    """Status of the answer; 0 without one."""
-    connection = http.client.HTTPConnection(endpoint_url.removeprefix("http://"), timeout=5)
+def _ask(endpoint_url: str, path: str, method: str = "GET", timeout_seconds: float = 5) -> tuple[int, Any]:
+    """Status of the answer, 0 without one; and what it says, None where that is no JSON."""
+    connection = http.client.HTTPConnection(endpoint_url.removeprefix("http://"), timeout=timeout_seconds)
     try:
         connection.request(method, path)
-        return connection.getresponse().status
+        answer = connection.getresponse()
+        body = answer.read()
     except (OSError, http.client.HTTPException):
-        return 0
+        return 0, None
     finally:
         connection.close()
+    try:
+        return answer.status, json.loads(body)
+    except ValueError:
+        return answer.status, None
 
 
 @contextmanager

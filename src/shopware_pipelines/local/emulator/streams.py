@@ -23,7 +23,7 @@ from shopware_pipelines.local.emulator.iterators import (
     sequence_number,
     starting_after,
 )
-from shopware_pipelines.local.emulator.stream_log import LoggedRecords, open_log
+from shopware_pipelines.local.emulator.stream_log import ADOPT, LoggedRecords, open_log
 
 CONSUMED_PATH: Final = "/_swp/consumed"
 KEEP_SECONDS: Final = 10.0
