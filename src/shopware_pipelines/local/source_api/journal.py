@@ -40,11 +40,12 @@ class Served:
 
 
 class Journal:
-    """Appends lines to a file; safe for many threads. Without a path nothing is kept."""
+    """Appends lines to a file, and goes on where an earlier life of the source ended; safe for many threads. Without a
+    path nothing is kept."""
 
     def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
-        self._answers = 0
+        self._answers = _continued(path) if path else 0
         self._file = path.open("ab", buffering=0) if path else None
 
     def answer(
@@ -89,6 +90,20 @@ class Journal:
     def _write(self, line: dict[str, Any]) -> None:
         if self._file and not self._file.closed:
             self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+
+def _continued(path: Path) -> int:
+    """Number of the last answer in a journal. Removes a line that a kill has cut off: its answer was never sent."""
+    if not path.exists():
+        return 0
+    last, whole = b"", 0
+    with path.open("r+b") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                whole += len(line)
+                last = last if b'"broken_off"' in line else line
+        file.truncate(whole)
+    return int(json.loads(last)["answer"]) if last else 0
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:

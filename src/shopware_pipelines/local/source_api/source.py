@@ -61,9 +61,12 @@ class Source:
 
 def running(home: Home) -> Source | None:
     """The simulator that the stack in `home` already has."""
-    if any(process.name == NAME and process.running() for process in home.processes()):
-        return Source(int((home.folder / PORT_FILE).read_text(encoding="ascii")), home.folder / JOURNAL)
-    return None
+    if not any(process.name == NAME and process.running() for process in home.processes()):
+        return None
+    port_file = home.folder / PORT_FILE  # written last, when it serves
+    if not wait_until(port_file.exists, START_SECONDS):
+        raise InfrastructureError(f"the source simulator has not come up (log: {home.logs})")
+    return Source(int(port_file.read_text(encoding="ascii")), home.folder / JOURNAL)
 
 
 def start(home: Home, *, seed: int, settings: Mapping[str, Mapping[str, Any]], replay: Mapping[str, Path]) -> Source:
