@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from feeding import delivered, drop, inbox, rows, stock_lines, wait_for
+from feeding import WAIT_SECONDS, delivered, drop, inbox, rows, stock_lines, wait_for
 
 from shopware_pipelines.cli import main
 from shopware_pipelines.errors import UsageError
@@ -143,7 +143,7 @@ def test_down_leaves_no_process_and_no_port_and_with_wipe_no_folder(tmp_path: Pa
 
     assert sorted(stopped) == ["emulator", "runner"]
     assert len(members) > 2, "the emulator should have had workers"
-    assert wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in members), 5)
+    assert wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in members), 60)
     assert not listens(port)
     assert stack.down(running.home) == []
     assert not stack.status(running.home).running
@@ -204,7 +204,7 @@ def test_a_file_dropped_just_before_a_kill_is_not_lost(own_stack: Running, momen
         kill(again.home)
         again = after_a_kill(again)
 
-        assert wait_until(partial(_has_rows, again, 300 * killed), 90)
+        assert wait_until(partial(_has_rows, again, 300 * killed), WAIT_SECONDS)
 
 
 def test_a_stack_killed_while_it_was_deployed_starts_anew(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_run_that_fails_for_good_tells_people_and_marks_its_files(running: Run
     def ended() -> bool:
         return clients.stepfunctions.describe_execution(executionArn=arn)["status"] != "RUNNING"
 
-    assert wait_until(ended, 90)
+    assert wait_until(ended, WAIT_SECONDS)
     result = clients.stepfunctions.describe_execution(executionArn=arn)
     assert (result["status"], result["error"]) == ("FAILED", "InventoryRunFailed")
     told = [n for n in delivered(clients, box) if run in n["Message"]]
