@@ -64,8 +64,8 @@ def _cut_short(clients: Clients, execution: str) -> bool:
 
 
 def _waiting_files(clients: Clients, bucket: str, queue: str) -> Iterator[str]:
-    """Files in the source bucket, announced anew. Their old messages go first, or each start would add one more for every
-    file; a file that is dropped meanwhile has its own."""
+    """Files in the source bucket, announced anew. Their old messages go first, or each start would add one more for
+    every file; a file that is dropped meanwhile has its own."""
     clients.sqs.purge_queue(QueueUrl=queue)
     for page in clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         deleted = {marker["Key"] for marker in page.get("DeleteMarkers", [])}
