@@ -175,7 +175,8 @@ def test_the_sentence_names_what_is_missing_and_the_ways_out(tmp_path: Path) -> 
 
 def test_putting_the_state_aside_keeps_objects_and_records(tmp_path: Path) -> None:
     objects, records = "s3/000000000000/b/k", "state/streams/s/shard/1/1.jsonl"
-    home = a_stack(tmp_path / "stack", objects, records, "state/glue.json")
+    events = "state/async-events.sqlite"
+    home = a_stack(tmp_path / "stack", objects, records, events, "state/glue.json")
     (home.folder / "positions").mkdir()
     (home.folder / "positions" / "m.json").touch()
     (home.folder / "deployed").touch()
@@ -186,6 +187,7 @@ def test_putting_the_state_aside_keeps_objects_and_records(tmp_path: Path) -> No
     assert (aside / "positions" / "m.json").exists()
     assert (home.emulator_state / objects).exists()
     assert (home.emulator_state / records).exists()
+    assert (home.emulator_state / events).exists()
     assert sorted(p.name for p in home.folder.iterdir()) == [aside.name, "emulator"]
     shutil.rmtree(home.folder)
     put_state_aside(home)

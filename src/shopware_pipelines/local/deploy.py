@@ -56,11 +56,6 @@ def infra_folder() -> Path:
     raise UsageError("the templates (folder infra/) are not beside the package; install it from the repository")
 
 
-def stack_name(name: str) -> str:
-    """As CloudFormation knows the stack of that folder."""
-    return f"shopware-{name}"
-
-
 def deploy_all(clients: Clients, api_urls: Mapping[str, str] | None = None) -> list[Deployed]:
     """Every stack, created or updated. `api_urls` says by stack what its poller polls (left out: no poller); None
     leaves that as it is. Raises InfrastructureError with the resource that failed."""

@@ -12,7 +12,9 @@ from typing import Final
 
 from shopware_pipelines.local.home import Home
 
-STREAMS: Final = "streams"
+KEPT: Final = ("streams", "async-events.sqlite*")
+"""Of the state, what is written at once and names what it belongs to: records of streams, events that wait for a
+function."""
 PUT_ASIDE: Final = ("emulator/state", "positions", "deployed")
 """In the stack's folder. Positions belong to event source mappings, which are made anew."""
 
@@ -30,7 +32,7 @@ def put_state_aside(home: Home, now: datetime | None = None) -> Path:
             (home.folder / name).rename(aside / name)
     state = home.emulator_state / "state"
     state.mkdir(parents=True, exist_ok=True)
-    records = aside / "emulator" / "state" / STREAMS
-    if records.exists():
-        records.rename(state / STREAMS)
+    for pattern in KEPT:
+        for kept in (aside / "emulator" / "state").glob(pattern):
+            kept.rename(state / kept.name)
     return aside
