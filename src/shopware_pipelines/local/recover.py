@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote_plus
 
+from shopware_pipelines import contracts
 from shopware_pipelines.inventory import layout
 from shopware_pipelines.inventory.state import InputFile, claim, claimed_by, create_run, next_load, read_summary
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.storage.s3 import S3Storage
 from shopware_pipelines.streaming.feed import FEEDS
-from shopware_pipelines.streaming.lake.partitions import PartitionRegistrar
+from shopware_pipelines.streaming.lake.catalog import Catalog
+from shopware_pipelines.streaming.lake.verification import verify
 from shopware_pipelines.trust.places import StreamNames
 
 CUT_SHORT: Final = "States.ServiceRestart"
@@ -81,8 +83,9 @@ def _hidden_hours(clients: Clients, outputs: Mapping[str, str]) -> Iterator[str]
     was lost. Queries see them again."""
     for feed in FEEDS.values():
         names = StreamNames.of_stack(feed, outputs)
-        registrar = PartitionRegistrar(clients.glue, names.database, names.table, names.bucket, feed)
-        hours = len(registrar.verify(clients.s3, repair=True).repaired)
+        catalog = Catalog(clients.glue, names.database, names.table, names.bucket)
+        lake = S3Storage(clients.s3, names.bucket)
+        hours = len(verify(catalog, contracts.load(feed.contract), feed, lake, repair=True).faults)
         if hours:
             yield f"{feed.name}: the catalog shows {hours:,} {'hours' if hours > 1 else 'hour'} again"
 

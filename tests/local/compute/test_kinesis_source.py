@@ -16,7 +16,7 @@ import pytest
 
 from shopware_pipelines.local import stack
 from shopware_pipelines.local.clients import Clients
-from shopware_pipelines.local.emulator.streams import KEEP_SECONDS
+from shopware_pipelines.local.emulator.kinesis.streams import KEEP_SECONDS
 from shopware_pipelines.local.home import wait_until
 from stack_fixtures import Running
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from shopware_pipelines.errors import InfrastructureError
 from shopware_pipelines.local import durable
-from shopware_pipelines.local.emulator.streams import CONSUMED_PATH
+from shopware_pipelines.local.emulator.kinesis.streams import CONSUMED_PATH
 
 TIMEOUT_SECONDS: Final = 5.0
 

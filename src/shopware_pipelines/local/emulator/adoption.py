@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from shopware_pipelines.local.emulator.stream_log import ADOPT
+from shopware_pipelines.local.emulator.kinesis.stream_log import ADOPT
 
 
 def apply() -> None:

@@ -8,7 +8,8 @@ POST /_swp/fire?rule=NAME                                       a scheduled rule
 POST /_swp/report {STREAM_ARN: {SHARD_ID: SEQUENCE_NUMBER}}     what goes on in the emulator, and what of the streams
                                                                 waits behind these places (`swp status`)
 
-Conformance tests: `tests/local/emulator/test_stream_patches.py`, `tests/local/emulator/test_function_patches.py`.
+Conformance tests: `tests/local/emulator/kinesis/test_stream_patches.py` and
+`tests/local/emulator/functions/test_function_patches.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from shopware_pipelines.local.emulator import report, streams
+from shopware_pipelines.local.emulator import report
+from shopware_pipelines.local.emulator.kinesis import streams
 
 OUTAGE_PATH: Final = "/_swp/outage"
 FIRE_PATH: Final = "/_swp/fire"

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from typing import Final
 
 from shopware_pipelines.errors import UsageError
-from shopware_pipelines.local.emulator.concurrency import LIMIT_VARIABLE
-from shopware_pipelines.local.emulator.stream_log import ADOPT
+from shopware_pipelines.local.emulator.functions.concurrency import LIMIT_VARIABLE
+from shopware_pipelines.local.emulator.kinesis.stream_log import ADOPT
 from shopware_pipelines.settings import LocalSettings
 
 VERSION: Final = "1.5.33"

@@ -1,6 +1,6 @@
 """What we change in the emulator's CloudWatch.
 
-Conformance tests: `tests/local/emulator/test_function_patches.py`, `tests/local/emulator/test_alarms.py`.
+Conformance tests: `tests/local/emulator/functions/test_function_patches.py`, `tests/local/emulator/test_alarms.py`.
 """
 
 from __future__ import annotations

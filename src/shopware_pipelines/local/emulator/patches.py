@@ -9,18 +9,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from shopware_pipelines.local.athena.patches import run_athena_queries
-from shopware_pipelines.local.emulator import (
-    adoption,
-    browsers,
-    catalog,
-    concurrency,
-    control,
-    functions,
-    jobs,
-    metrics,
-    snapshots,
-    streams,
-)
+from shopware_pipelines.local.emulator import adoption, browsers, catalog, control, jobs, metrics, snapshots
+from shopware_pipelines.local.emulator.functions import concurrency
+from shopware_pipelines.local.emulator.functions import invocations as functions
+from shopware_pipelines.local.emulator.kinesis import streams
 
 Scope = dict[str, Any]
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]

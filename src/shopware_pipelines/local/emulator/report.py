@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-from shopware_pipelines.local.emulator import concurrency
+from shopware_pipelines.local.emulator.functions import concurrency
 
 
 def report(positions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:

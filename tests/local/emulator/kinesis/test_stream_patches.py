@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopware_pipelines.local.clients import Clients
-from shopware_pipelines.local.emulator import streams
-from shopware_pipelines.local.emulator.stream_log import ADOPT, LoggedRecords, open_log
+from shopware_pipelines.local.emulator.kinesis import streams
+from shopware_pipelines.local.emulator.kinesis.stream_log import ADOPT, LoggedRecords, open_log
 from shopware_pipelines.local.home import wait_until
 from stack_fixtures import Running
 
@@ -358,7 +358,7 @@ def test_a_record_that_the_disk_had_no_room_for_leaves_no_trace(
 
 
 def test_files_go_when_memory_has_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shopware_pipelines.local.emulator.stream_log.SEGMENT_BYTES", 500)
+    monkeypatch.setattr("shopware_pipelines.local.emulator.kinesis.stream_log.SEGMENT_BYTES", 500)
     records = open_log(tmp_path, "life", [record(n, size=100) for n in range(100)])
     many = len(list((tmp_path / "life").iterdir()))
 

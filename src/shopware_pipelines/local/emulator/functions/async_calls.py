@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shopware_pipelines.local.emulator.event_queue import Event, EventQueue
+from shopware_pipelines.local.emulator.functions.event_queue import Event, EventQueue
 
 RETRIES: Final = 2
 MAX_AGE_SECONDS: Final = 21_600.0

@@ -1,6 +1,6 @@
 """What we change in the emulator's Kinesis.
 
-Each change has a conformance test in `tests/local/emulator/test_stream_patches.py`.
+Each change has a conformance test in `tests/local/emulator/kinesis/test_stream_patches.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from shopware_pipelines.local.emulator.iterators import (
+from shopware_pipelines.local.emulator.kinesis.iterators import (
     RefusedError,
     ShardIterator,
     arrival,
@@ -23,7 +23,7 @@ from shopware_pipelines.local.emulator.iterators import (
     sequence_number,
     starting_after,
 )
-from shopware_pipelines.local.emulator.stream_log import ADOPT, LoggedRecords, open_log
+from shopware_pipelines.local.emulator.kinesis.stream_log import ADOPT, LoggedRecords, open_log
 
 CONSUMED_PATH: Final = "/_swp/consumed"
 KEEP_SECONDS: Final = 10.0

@@ -1,6 +1,6 @@
 """How many functions run at once: bounded, as by Lambda's concurrency.
 
-Conformance tests: `tests/local/emulator/test_concurrency.py`.
+Conformance tests: `tests/local/emulator/functions/test_concurrency.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from shopware_pipelines.local.emulator.async_calls import MAX_AGE_SECONDS, RETRIES, Answer, AsyncCalls
-from shopware_pipelines.local.emulator.event_queue import Event, EventQueue
+from shopware_pipelines.local.emulator.functions.async_calls import MAX_AGE_SECONDS, RETRIES, Answer, AsyncCalls
+from shopware_pipelines.local.emulator.functions.event_queue import Event, EventQueue
 
 QUEUE_FILE: Final = "async-events.sqlite"
 ASYNC_SHARE: Final = 2

@@ -1,4 +1,7 @@
-"""What we change in the emulator's Lambda. Conformance tests: `tests/local/emulator/test_function_patches.py`."""
+"""What we change in the emulator's Lambda.
+
+Conformance tests: `tests/local/emulator/functions/test_function_patches.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from shopware_pipelines.local.emulator import worker as worker_code
+from shopware_pipelines.local.emulator.functions import worker as worker_code
 
 LOG_SECONDS: Final = 0.5
 """At most so long is waited for the end of a call's log: a function may have closed its stderr."""

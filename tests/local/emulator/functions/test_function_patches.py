@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from shopware_pipelines.local.clients import Clients
-from shopware_pipelines.local.emulator import functions
+from shopware_pipelines.local.emulator.functions import invocations as functions
 from shopware_pipelines.local.emulator.metrics import embedded_metrics
 from shopware_pipelines.local.home import wait_until
 from stack_fixtures import Running

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from seeds import SEED
-from shopware_pipelines.local.emulator.async_calls import MAX_AGE_SECONDS, RETRIES, Answer, AsyncCalls
-from shopware_pipelines.local.emulator.event_queue import Event, EventQueue
+from shopware_pipelines.local.emulator.functions.async_calls import MAX_AGE_SECONDS, RETRIES, Answer, AsyncCalls
+from shopware_pipelines.local.emulator.functions.event_queue import Event, EventQueue
 
 ARN = "arn:aws:lambda:eu-central-1:000000000000:function:"
 

@@ -20,8 +20,8 @@ from botocore.exceptions import ClientError
 from shopware_pipelines.errors import UsageError
 from shopware_pipelines.local.clients import Clients, when_throttled
 from shopware_pipelines.local.emulator import launch
-from shopware_pipelines.local.emulator.concurrency import _surplus
 from shopware_pipelines.local.emulator.control import REPORT_PATH
+from shopware_pipelines.local.emulator.functions.concurrency import _surplus
 from shopware_pipelines.local.home import wait_until
 from stack_fixtures import Running
 
