@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -42,7 +44,7 @@ def test_the_data_dictionary_is_up_to_date() -> None:
     assert written == dictionary([load(name) for name in names()]), "run: make docs"
 
 
-MARKDOWN = sorted(p for p in REPOSITORY.rglob("*.md") if not {".venv", ".uv", "build", ".swp"} & set(p.parts))
+MARKDOWN = sorted(p for p in REPOSITORY.rglob("*.md") if not {".venv", ".uv", ".spark", "build", ".swp"} & set(p.parts))
 
 
 @pytest.mark.parametrize("document", MARKDOWN, ids=[str(p.relative_to(REPOSITORY)) for p in MARKDOWN])
@@ -50,3 +52,15 @@ def test_links_between_documents_lead_somewhere(document: Any) -> None:
     text = document.read_text(encoding="utf-8")
     targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text)
     assert [t for t in targets if not (document.parent / t).exists()] == []
+
+
+def test_the_help_is_there_before_heavy_libraries_are() -> None:
+    """They are imported by the command that needs them."""
+    heavy = ("rich", "duckdb", "pyarrow", "numpy", "deltalake", "boto3", "yaml", "psutil", "sqlglot")
+    code = (
+        "import sys; from shopware_pipelines.cli import command, run; run(command(), ['--help']);"
+        f"print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: swp" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

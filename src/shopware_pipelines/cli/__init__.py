@@ -29,8 +29,9 @@ def build() -> typer.Typer:
         name="swp",
         no_args_is_help=True,
         add_completion=False,
+        rich_markup_mode=None,  # plain help: loading what draws boxes takes longer than all the rest
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
         help="Shopware data pipelines: records checked against contracts, landed in a lake, proven complete.",
     )
     app.callback()(_root)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
-from rich.table import Table
 
 from shopware_pipelines.cli.drafts import Output, drafts, remove
 from shopware_pipelines.cli.output import bytes_progress, emit_json, number, stdout
@@ -195,6 +194,8 @@ def _document(contract: Contract, results: list[tuple[str, Counts]], total: Coun
 def _show(
     contract: Contract, results: list[tuple[str, Counts]], total: Counts, valid_dir: Path | None, rejected: Path | None
 ) -> None:
+    from rich.table import Table
+
     console = stdout()
     table = Table(title=f"{contract.name} {contract.version}", title_justify="left", box=None, pad_edge=False)
     for heading in ("file", "records", "valid", "rejected"):
@@ -216,6 +217,8 @@ def _show(
 
 
 def _show_counts(title: str, counts: dict[str, int]) -> None:
+    from rich.table import Table
+
     if not counts:
         return
     noticed = {"unknown_field": "the record has a field that the contract does not know", "rule": MEANING["rule"]}

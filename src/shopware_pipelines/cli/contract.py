@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from shopware_pipelines.cli.output import emit_json, stdout
 from shopware_pipelines.errors import UsageError
@@ -85,6 +84,8 @@ def show(contract: Name, as_json: AsJson = False) -> None:
 
     Example: swp contract show web_events
     """
+    from rich.table import Table
+
     from shopware_pipelines.contracts import load
     from shopware_pipelines.quality.schema import columns
 

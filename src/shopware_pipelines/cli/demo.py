@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
 from shopware_pipelines.cli.output import emit_json, require_extra, stderr, stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LINE_SECONDS: Final = 5.0
 """Between two lines about the same phase, where there is no terminal."""

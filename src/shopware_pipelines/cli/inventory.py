@@ -8,14 +8,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from shopware_pipelines.quality.reasons import MEANING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
     from shopware_pipelines.inventory.job import Progress as Report
     from shopware_pipelines.inventory.state import FileFate, RunSummary
 
@@ -60,6 +59,8 @@ def run(
     """
     import json
 
+    from rich.console import Console
+
     from shopware_pipelines.inventory.run import load_files, open_lake
 
     opened = open_lake(lake, endpoint_url)
@@ -76,6 +77,10 @@ def run(
 @contextmanager
 def _progress() -> Iterator[Report]:
     """A progress bar on stderr, gone when the work is done; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -96,6 +101,9 @@ def _progress() -> Iterator[Report]:
 
 def show(summary: RunSummary, console: Console) -> None:
     """The summary as people like to read it."""
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", overflow="fold")
     replaced = bool(summary.totals["replaced"])
@@ -122,6 +130,8 @@ def show(summary: RunSummary, console: Console) -> None:
 
 
 def _show_reasons(fate: FileFate, console: Console) -> None:
+    from rich.markup import escape
+
     if fate.reason:
         console.print(f"[red]{escape(fate.name)}: rejected as a file: {escape(fate.reason)}[/red]", soft_wrap=True)
     counted = [(n, code, "") for code, n in fate.reasons.items()]

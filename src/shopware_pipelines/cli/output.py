@@ -7,12 +7,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Final
 
 from shopware_pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PLAIN_COLUMNS: Final = 120
 """Width of a result that goes to a file or a pipe."""
@@ -20,12 +20,16 @@ PLAIN_COLUMNS: Final = 120
 
 def stdout() -> Console:
     """For people reading a result; plain text when it is not a terminal."""
+    from rich.console import Console
+
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_COLUMNS)
 
 
 def stderr() -> Console:
     """For what goes on beside the result."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False)
 
 
@@ -56,6 +60,8 @@ def number(value: int) -> str:
 @contextmanager
 def bytes_progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar over bytes on stderr, on a terminal only; yields what to call with the bytes done so far."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = stderr()
     if not console.is_terminal:
         yield lambda _: None

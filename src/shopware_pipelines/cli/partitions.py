@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from shopware_pipelines.cli.output import emit_json, number, stdout
 from shopware_pipelines.cli.places import AwsOption, HomeOption, JsonOption, StreamsOption, names_of, streams, telling
@@ -86,6 +85,8 @@ def _document(report: CatalogReport) -> dict[str, object]:
 
 
 def _show(name: str, report: CatalogReport) -> None:
+    from rich.markup import escape
+
     out = stdout()
     faults = [*report.described, *map(str, report.faults)]
     what = "[green]each is shown[/green]" if not faults else f"[red]{number(len(faults))} faults of the catalog[/red]"

@@ -8,15 +8,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from shopware_pipelines.cli.output import emit_json, number, stdout
 from shopware_pipelines.cli.places import AwsOption, HomeOption, JsonOption, Stream, find, streams, telling
 from shopware_pipelines.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from shopware_pipelines.trust.result import FeedResult, InventoryResult, Reconciliation
 
 NAMED = 10
@@ -114,6 +114,8 @@ def reconcile(
 
 def show(found: Reconciliation, out: Console) -> None:
     """The report."""
+    from rich.markup import escape
+
     out.print(equations(found))
     for feed in found.feeds:
         _faults(feed, out)
@@ -138,6 +140,8 @@ def show(found: Reconciliation, out: Console) -> None:
 
 def equations(found: Reconciliation) -> Table:
     """One line for each pipeline: what went in, and every place where it is."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -163,6 +167,8 @@ def _term(count: int, text: str) -> str:
 
 
 def _faults(feed: FeedResult, out: Console) -> None:
+    from rich.markup import escape
+
     from shopware_pipelines.trust.result import MEANING
 
     for kind, count in feed.fault_counts.items():
@@ -185,6 +191,8 @@ def _faults(feed: FeedResult, out: Console) -> None:
 
 
 def _files(result: InventoryResult, out: Console) -> None:
+    from rich.markup import escape
+
     for file in result.files:
         if not file.faults:
             continue
@@ -212,6 +220,8 @@ def _gaps(feeds: list[FeedResult], out: Console) -> None:
 
 
 def _producers(feeds: list[FeedResult], out: Console) -> None:
+    from rich.table import Table
+
     everybody = [producer for feed in feeds for producer in feed.producers]
     if not everybody:
         return

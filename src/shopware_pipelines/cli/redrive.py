@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from shopware_pipelines.cli.output import emit_json, number, stdout
 from shopware_pipelines.cli.places import AwsOption, HomeOption, JsonOption, StreamsOption, names_of, streams, telling
@@ -127,6 +126,8 @@ def _row(feed: Feed, letter: Any, status: str, records: int, gone: int, *, remov
 
 
 def _show(rows: list[dict[str, Any]], left: list[dict[str, Any]], dry_run: bool) -> None:
+    from rich.table import Table
+
     out = stdout()
     if not rows:
         out.print("No dead letters.")

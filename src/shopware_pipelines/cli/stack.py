@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from shopware_pipelines.cli.output import emit_json, require_extra, stderr, stdout
 
@@ -46,6 +45,8 @@ def up(
 
     Example: swp up --source
     """
+    from rich.markup import escape
+
     require_extra("local", "ministack")
     from shopware_pipelines.local import stack
     from shopware_pipelines.local.home import Home
@@ -97,6 +98,8 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     Example: swp status --json
     """
+    from rich.markup import escape
+
     require_extra("local", "ministack")
     from shopware_pipelines.local import stack
     from shopware_pipelines.local.home import Home
