@@ -52,6 +52,8 @@ def test_one_object_is_one_record_however_it_is_laid_out(before: bytes, text: by
 
 
 @given(st.lists(objects, min_size=2, max_size=5))
+@example([{"a": float("inf")}, {"b": float("nan")}])
+@example([{"a": "\ud800"}, {"b": "\\\udfff"}])
 @settings(deadline=None)
 def test_lines_are_records(lines: list[dict[str, object]]) -> None:
     texts = [json.dumps(line).encode() for line in lines]

@@ -19,7 +19,7 @@ NO_LIMIT: Final = 1 << 40
 """How long a record may be is decided where it is put, when it has a name."""
 
 BRACKET_LINE: Final = re.compile(rb"^[\[{][^\n]*+", re.MULTILINE)
-CONSTANT: Final = re.compile(rb"-?\b(?:NaN|Infinity)\b")
+UNUSUAL: Final = re.compile(rb"-?\b(?:NaN|Infinity)\b|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def _lengths() -> array[int]:
@@ -74,8 +74,8 @@ def records_of(body: bytes) -> Records:
         return Records.of([text])
     if text.startswith(b"["):
         return _framed([text])
-    if text.startswith(b"{") and not fault(CONSTANT.sub(b"0", text)):
-        return Records.of([text])  # one object, maybe with numbers that JSON has not
+    if text.startswith(b"{") and _is_value(text):
+        return Records.of([text])
     begin = _json_line(text)
     return Records.of([text]) if begin is None else _framed([text[:begin], text[begin:]])
 
@@ -89,9 +89,14 @@ def _json_line(text: bytes) -> int | None:
         is_list = line[0].startswith(b"[")
         if is_list and number:
             continue
-        if not fault(line[0]) or (is_list and not fault(text[line.start() :])):
+        if _is_value(line[0]) or (is_list and _is_value(text[line.start() :])):
             return line.start()
     return None
+
+
+def _is_value(text: bytes) -> bool:
+    """Whether it is one value that begins and ends, be it with numbers or half characters that JSON has not."""
+    return not fault(UNUSUAL.sub(lambda found: rb"\u0020" if found[0].startswith(b"\\") else b"0", text))
 
 
 def _framed(texts: Iterable[bytes]) -> Records:
