@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import landing, report
+from bench import landing, report, start
 from bench.data import FOLDER, inventory_lines, readable_lines
 from bench.measure import Result, run
 
@@ -108,12 +108,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["check", "load", "landing"])
+    parser.add_argument("--only", choices=["check", "load", "landing", "start"])
     options = parser.parse_args()
     sections: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
         "check": ("check_and_split", lambda: check_and_split(options.lines, options.rounds)),
         "load": ("delta_load", lambda: delta_load(options.lines, 10 * options.lines, options.rounds)),
         "landing": ("landing_function", landing.measure),
+        "start": ("start", start.measure),
     }
     kept = True
     for option, (name, measure) in sections.items():
