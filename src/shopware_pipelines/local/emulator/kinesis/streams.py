@@ -133,8 +133,9 @@ def iterators_know_sequence_numbers() -> None:
         now = time.time()
         asked = parse_token(request.get("ShardIterator") or "", now)
         stream = kinesis._resolve_stream_by_arn(asked.stream_arn)
+        shard = shard_of(stream, asked.shard_id)
         kinesis._expire_records(stream)  # first: it may take the log's records into the shard
-        records = shard_of(stream, asked.shard_id)["records"]
+        records = shard["records"]
         chosen, end = read(records, asked.after, request.get("Limit"))
         after = sequence_number(chosen[-1]) if chosen else asked.after
         behind_seconds = now - arrival(records[end]) if end < len(records) else 0.0
