@@ -285,7 +285,7 @@ def test_a_bucket_that_is_not_there_is_one_line(whole: Cloud, swp: Said, monkeyp
         (("reconcile", "--from", "tomorrow", "--aws"), "--from must be a time like"),
         (("reconcile", "--from", "2026-01-02", "--to", "2026-01-01", "--aws"), "--from must be before --to"),
         (("reconcile", "--aws", "--home", "x"), "give one of the two"),
-        (("reconcile", "--home", "nowhere"), "no local stack runs in nowhere; start it with: swp up"),
+        (("reconcile", "--home", "nowhere"), "/nowhere; start it with: swp up"),
         (("redrive", "--home", "nowhere"), "no local stack runs"),
         (("partitions", "verify", "--home", "nowhere"), "no local stack runs"),
     ],
