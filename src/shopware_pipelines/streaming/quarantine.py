@@ -1,6 +1,6 @@
 """A rejected record as it is kept: one JSON line with its bytes as received and all its reasons. Pure.
 
-The same shape as the inventory pipeline's (`quality.outputs.RejectedLines`), so that one reader serves all.
+The same shape as the inventory pipeline's (`quality.files.outputs.RejectedLines`), so that one reader serves all.
 """
 
 from __future__ import annotations
