@@ -140,8 +140,9 @@ OTHER: dict[str, Any] = {
 }
 """Of each type in the model a value that the web contract has nowhere."""
 BY_DIFF = {("Contract", "version"), ("Contract", "fields"), ("Contract", "derived"), ("Contract", "lineage")}
-BY_DIFF |= {("Contract", "rules"), ("Contract", "service_levels")}
-"""The version is what the changes are held against; the others are the parts, each tested by its own attributes."""
+BY_DIFF |= {("Contract", "rules"), ("Contract", "service_levels"), ("Contract", "guards")}
+"""The version is what the changes are held against, guards follow from the expressions; the others are the parts, each
+tested by its own attributes."""
 
 
 def changed_in_one_place() -> Iterator[Any]:

@@ -125,7 +125,7 @@ def _contract(top: Part, sql_is_checked: bool) -> Contract | None:
         top.fault(f"version must be like 1.0.0, not {shown(version)}")
     custom_properties(top, ())
     found = [_columns(one, sql_is_checked) for one in _objects(top)]
-    columns, rules = found[0] if found else (Columns(), ())
+    columns, rules, guards = found[0] if found else (Columns(), (), {})
     table, location, table_format = _lake(top)
     return Contract(
         name=(name and plain_name(name)) or "",
@@ -142,6 +142,7 @@ def _contract(top: Part, sql_is_checked: bool) -> Contract | None:
         location=location,
         table_format=table_format,
         owner=_owner(top),
+        guards=tuple(guards.items()),
         service_levels=tuple(_service_levels(top)),
         ignored=tuple(f"{warning.place}: {warning.what}" for warning in top.remarks.warnings),
     )
@@ -165,8 +166,8 @@ def _objects(top: Part) -> list[Part]:
     return [one for one in found if one.has_keys(OBJECT)]
 
 
-def _columns(schema: Part, sql_is_checked: bool) -> tuple[Columns, tuple[Rule, ...]]:
-    """Columns and rules of one object."""
+def _columns(schema: Part, sql_is_checked: bool) -> tuple[Columns, tuple[Rule, ...], dict[str, str]]:
+    """Columns and rules of one object, and the guards of their SQL."""
     if schema.text("logicalType") not in ("", "object"):
         schema.fault("logicalType must be object")
     custom_properties(schema, ())
@@ -177,7 +178,8 @@ def _columns(schema: Part, sql_is_checked: bool) -> tuple[Columns, tuple[Rule, .
     for f in columns.fields:
         if f.default is not None:
             sql.check(columns.parts[f.column], "default", f.default, f.physical_type)
-    return columns, tuple(_rules(schema, sql))
+    rules = tuple(_rules(schema, sql))
+    return columns, rules, sql.guards
 
 
 def _description(top: Part) -> str:
@@ -220,17 +222,23 @@ class _Sql:
         self.columns = {f.column: f.physical_type for f in columns.fields}
         self.is_checked = is_checked
         self.can_be_checked = columns.complete
+        self.guards: dict[str, str] = {}
+        """Expressions that may fail for a value, and what is run in their place."""
 
     def check(self, part: Part, what: str, expression: str, wanted: str) -> frozenset[str]:
         """The columns that it reads."""
         if self.is_checked or not self.can_be_checked:
             return named_columns(expression, self.columns)
         try:
-            return check_expression(expression, self.columns, wanted)
+            read, guarded = check_expression(expression, self.columns, wanted)
         except RecursionError:
             part.fault(f"{what} is nested too deep")
         except (ValueError, duckdb.Error) as error:
             part.fault(f"{what}: {str(error).splitlines()[0]}")
+        else:
+            if guarded != expression:
+                self.guards[expression] = guarded
+            return read
         return frozenset()
 
 

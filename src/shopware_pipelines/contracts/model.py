@@ -112,6 +112,12 @@ class Contract:
     service_levels: tuple[ServiceLevel, ...] = ()
     ignored: tuple[str, ...] = ()
     """What the file says and nothing is done about, a sentence each."""
+    guards: tuple[tuple[str, str], ...] = ()
+    """Expressions that may fail for a value, and the SQL to run in their place, which does not."""
+
+    def sql(self, expression: str) -> str:
+        """What to run for an expression of this contract."""
+        return dict(self.guards).get(expression, expression)
 
     def field(self, name: str) -> Field:
         """The field of that received name. Raises KeyError."""

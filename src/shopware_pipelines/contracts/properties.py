@@ -19,6 +19,8 @@ from shopware_pipelines.contracts.vocabulary import (
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 LINEAGE_TYPES: Final = {"record_id": "STRING", "ingested_at": "TIMESTAMP", "extra_fields": "STRING"}
+ADDED: Final = ("record_number", "extra_fields")
+"""Columns that `swp check` adds to every record."""
 MAX_FIELDS: Final = 200
 """A batch of 16,000 records has to fit into the 400 MB that a check may take. Measured with every value given: 300 text
 fields fit, 400 do not; of times, which take the most, 200 do."""
@@ -121,6 +123,9 @@ def _property(part: Part, found: Columns, sql_is_checked: bool) -> None:
     logical: Any
     physical: Any
     logical, physical = types or (None, None)
+    is_extra = "lineage" in custom and custom["lineage"].value == "extra_fields"
+    if column in ADDED and not (is_extra and column == "extra_fields"):
+        part.fault(f"{column!r} is a column that is added to every record; give another one as physicalName")
     if "lineage" in custom:
         _made_here(part, "a lineage column", custom)
         _lineage(custom["lineage"], found, column, physical, description)
