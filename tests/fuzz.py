@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Final
 
+from shopware_pipelines.contracts.expressions import check_expression
 from shopware_pipelines.contracts.model import Contract, DerivedColumn, Field, LineageColumn, Rule
 
 NOW: Final = datetime(2026, 1, 15, 12, 34, 56, 789_000, tzinfo=UTC)
@@ -441,10 +442,12 @@ class _Values:
             seconds = f":{moment:%S}{self.rng.choice('..,')}{digits[: self.rng.randint(1, 9)]}"
         sign, minutes = ("-" if offset < 0 else self.rng.choice("+++-" if offset == 0 else "+")), abs(offset)
         zone = f"{sign}{minutes // 60:02d}{self.rng.choice((':', ''))}{minutes % 60:02d}"
+        if minutes % 60 == 0 and self.rng.random() < 0.3:
+            zone = zone[:3]
         if offset == 0 and self.rng.random() < 0.7:
-            zone = "Z"
+            zone = self.rng.choice("ZZz")
         pad = self.rng.choice(("", "", "", " ", "\t"))
-        return f"{pad}{moment:%Y-%m-%d}{self.rng.choice('TT ')}{moment:%H:%M}{seconds}{zone}{pad}"
+        return f"{pad}{moment:%Y-%m-%d}{self.rng.choice('TTt ')}{moment:%H:%M}{seconds}{zone}{pad}"
 
     def edge_moment(self) -> str:
         latest = int(NOW.timestamp() * 1000) + 86_400_000
@@ -682,6 +685,10 @@ ODD_DATES: Final = (
 
 def synthetic_contract() -> Contract:
     """Every logical type, every kind of limit, rules that reject, odd received names, a column that is an SQL word."""
+    fallible = (
+        _rule("level_squared_is_not_49", "level * level <> 49", "level"),
+        _rule("int_squared_is_not_49", "int_any * int_any <> 49", "int_any"),
+    )
     return Contract(
         name="synthetic",
         id="urn:shopware:contract:synthetic",
@@ -729,12 +736,18 @@ def synthetic_contract() -> Contract:
             _rule("code_is_not_note", "code <> note", "code", "note"),
             _rule("due_before_2100", "due < DATE '2100-01-01'", "due"),
             Rule("amount_not_negative", "amount >= 0", frozenset({"amount"}), "warning"),
+            *fallible,
             Rule("color_given", "color IS NOT NULL", frozenset({"color"}), "warning"),
         ),
         primary_key=("code",),
         partition_by=("at_day",),
         table="test.synthetic",
+        guards=tuple((rule.expression, _guarded(rule)) for rule in fallible),
     )
+
+
+def _guarded(rule: Rule) -> str:
+    return check_expression(rule.expression, {"level": "BIGINT", "int_any": "INT"}, "BOOLEAN").guarded
 
 
 def _rule(name: str, expression: str, *columns: str) -> Rule:

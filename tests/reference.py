@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import operator
 import re
 import zlib
 from collections.abc import Callable
@@ -421,8 +422,8 @@ def _date(field: Field, token: Token, now_ms: int) -> Cell:
 
 
 ISO: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
-    r"(?:Z|([+-])([0-9]{2}):?([0-9]{2}))"
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
+    r"(?:[Zz]|([+-])([0-9]{2})(?::?([0-9]{2}))?)"
 )
 
 
@@ -517,6 +518,12 @@ def _small_given_with_level(row: Row) -> bool | None:
     return _compare(row["level"], 900_000, lambda a, b: not a > b)
 
 
+def _square(number: int | None, physical_type: str) -> int | None:
+    """A product that its type cannot hold fails, so there is none."""
+    lowest, highest = PHYSICAL_RANGE[physical_type]
+    return None if number is None or not lowest <= number * number <= highest else number * number
+
+
 RULES: Final[dict[tuple[str, str], Callable[[Row], bool | None]]] = {
     ("web_events", "known_event_type"): lambda row: (
         _lower(row["event_type"]) in ("view", "scroll", "click", "like", "comment")
@@ -524,6 +531,8 @@ RULES: Final[dict[tuple[str, str], Callable[[Row], bool | None]]] = {
     ("synthetic", "until_not_before_at"): lambda row: _compare(row["until_time"], row["at"], lambda a, b: a >= b),
     ("synthetic", "flag_or_small_amount"): _flag_or_small_amount,
     ("synthetic", "small_given_with_level"): _small_given_with_level,
+    ("synthetic", "level_squared_is_not_49"): lambda row: _compare(_square(row["level"], "BIGINT"), 49, operator.ne),
+    ("synthetic", "int_squared_is_not_49"): lambda row: _compare(_square(row["int_any"], "INT"), 49, operator.ne),
     ("synthetic", "small_is_not_3"): lambda row: _compare(row["small"], 3, lambda a, b: a != b),
     ("synthetic", "label_filled"): lambda row: row["label"] is not None,
     ("synthetic", "label_allowed"): lambda row: _compare(row["label"], "forbidden", lambda a, b: a != b),
@@ -549,8 +558,7 @@ DERIVED: Final[dict[tuple[str, str], Callable[[Row], Any]]] = {
 def normalised(row: Row) -> Row:
     """A valid row (the engine's or a verdict's) made comparable: timestamps in ms, `extra_fields` as tokens.
 
-    Numbers among the extra fields are compared as a JSON reader in Python would read them: integers of any length
-    exactly, others as doubles. A row of a verdict comes out the same but for those.
+    Numbers among the extra fields are tokens as they are spelled. A row of a verdict comes out the same.
     """
     plain: Row = {}
     for column, value in row.items():
@@ -560,19 +568,10 @@ def normalised(row: Row) -> Row:
             whole, rest = divmod(since, timedelta(milliseconds=1))
             plain[column] = whole if not rest else since
         elif column == "extra_fields" and value is not None:
-            plain[column] = [_read(token) for token in (parse(value.encode()) if isinstance(value, str) else value)]
+            plain[column] = parse(value.encode()) if isinstance(value, str) else value
         else:
             plain[column] = value
     return plain
-
-
-def _read(token: Token) -> Token:
-    if token.kind != "number":
-        return token
-    text: str = token.value
-    if text.lstrip("-").isdigit():
-        return Token("number", "0" if text == "-0" else text)
-    return Token("number", float(text))
 
 
 def same_row(left: Row, right: Row) -> bool:

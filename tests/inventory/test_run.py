@@ -114,6 +114,29 @@ def test_conflict_inside_a_run(tmp_path: Path) -> None:
     assert [(f.landed, f.repeated, f.conflicts) for f in summary.files] == [(1, 0, 1), (1, 1, 1)]
 
 
+def test_unknown_fields_are_compared_by_what_they_say(tmp_path: Path) -> None:
+    """Another order of keys or another spelling of a number is the same again; another number is a conflict."""
+
+    def line(extra: str) -> str:
+        return f"{json.dumps(stock(1))[:-1]}, {extra}}}"
+
+    first = line('"a": 1, "b": {"x": [1.50, 2], "y": null}')
+    same = [line('"b": {"y": null, "x": [15e-1, 2.0]}, "a": 1.0'), line('"a": 1e0, "b": {"x": [1.5, 2], "y": null}')]
+    other = [line('"a": 1, "b": {"x": [2, 1.50], "y": null}'), line('"a": 1.000000000000000001, "b": 0')]
+    lake = tmp_path / "lake"
+    summary = run(lake, [write(tmp_path / "a", [first, *same])])
+    assert [(f.landed, f.repeated, f.conflicts) for f in summary.files] == [(1, 2, 0)]
+    summary = run(lake, [write(tmp_path / "b", [*same, *other])])
+    assert [(f.landed, f.repeated, f.conflicts) for f in summary.files] == [(0, 2, 2)]
+    assert rows(lake, ["extra_fields"]) == [('{"a":1,"b":{"x":[1.50,2],"y":null}}',)]
+
+    close = [line(f'"a": 1.00000000000000000{digit}') for digit in (1, 2, 2)]
+    summary = run(tmp_path / "other", [write(tmp_path / "c", close)])
+    assert [(f.landed, f.repeated, f.conflicts) for f in summary.files] == [(1, 0, 2)]
+    summary = run(tmp_path / "third", [write(tmp_path / "d", [*close, *close])], "replace")
+    assert [(f.landed, f.repeated, f.replaced) for f in summary.files] == [(1, 2, 3)]
+
+
 def test_replace_accepts_corrections(tmp_path: Path) -> None:
     """With `replace` the last differing value stays, is counted as such, and the old one is in the table's
     history."""

@@ -42,7 +42,17 @@ INVENTORY = {
     GOOD.replace("1697059200.0", "0"): ("range:last_updated",),
     GOOD.replace("1697059200.0", "1768564801"): ("range:last_updated",),  # NOW + 24 h + 1 s
     GOOD.replace("1697059200.0", "1768564800"): (),  # NOW + 24 h
+    GOOD.replace("1697059200.0", '"2023-10-11 21:20:00.123456+00"'): (),  # as PostgreSQL writes it
+    GOOD.replace("1697059200.0", '"2023-10-11t21:20z"'): (),
+    GOOD.replace("1697059200.0", '"2023-10-11T21:20-05"'): (),
+    GOOD.replace("1697059200.0", '"2023-10-11T21:20:00+0000"'): (),
     GOOD.replace("1697059200.0", '"2023-10-11T21:20:00"'): ("type:last_updated",),
+    GOOD.replace("1697059200.0", '"2023-10-11T21:20:00+24"'): ("type:last_updated",),
+    GOOD.replace("1697059200.0", '"2023-10-11T21:20:00+0"'): ("type:last_updated",),
+    GOOD.replace("1697059200.0", '"2023-10-11T21:20:00+00:"'): ("type:last_updated",),
+    GOOD.replace("1697059200.0", '"2023-10-11T24:00:00Z"'): ("type:last_updated",),
+    GOOD.replace("1697059200.0", '"2023-10-11T23:59:60Z"'): ("type:last_updated",),
+    GOOD.replace("1697059200.0", '"20231011T212000Z"'): ("type:last_updated",),
     GOOD.replace("1697059200.0", '"2023-02-29T00:00:00Z"'): ("type:last_updated",),
     "{}": tuple(
         f"missing:{name}" for name in ("inventory_id", "product_id", "warehouse_id", "stock_level", "last_updated")

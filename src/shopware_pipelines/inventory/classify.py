@@ -20,11 +20,15 @@ import pyarrow as pa
 
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.inventory.state import OnConflict
+from shopware_pipelines.quality.digest import by_value, compare_json, extra_fields_column
 
 MEMORY_LIMIT_MB: Final = 500
 BATCH_ROWS: Final = 100_000
 LINE_BITS: Final = 40
-"""A record's place in the run is `file_no << 40 | line`, so that one number orders by file, then line."""
+"""A record's place in the run is `file number << 40 | line`, so that one number orders by file, then line."""
+PLACE: Final = '"record place"'
+KEYS: Final = '"record key 0", "record key 1"'
+"""Beside the lake's columns; a blank in the name, so none of those is called the same."""
 
 
 class Classified:
@@ -58,7 +62,8 @@ class Classified:
         self.file_ids = tuple(file_ids)
         (self.record_id,) = (c.column for c in contract.lineage if c.role == "record_id")
         self.values = [f.column for f in contract.fields if f.column not in contract.primary_key]
-        self.values += [c.column for c in contract.lineage if c.role == "extra_fields"]
+        self.extra_fields = extra_fields_column(contract)
+        self.values += [self.extra_fields] if self.extra_fields else []
         self.connection = duckdb.connect(
             config={
                 "memory_limit": f"{MEMORY_LIMIT_MB}MB",
@@ -67,6 +72,7 @@ class Classified:
                 "preserve_insertion_order": False,
             }
         )
+        compare_json(self.connection)
         self.parts_bytes = sum(part.stat().st_size for part in parts)
         if parts:
             self._read(parts)
@@ -89,8 +95,8 @@ class Classified:
             # One row per key even if another writer broke that: a record must not get two fates.
             con.execute(f"""
                 CREATE OR REPLACE TEMP TABLE existing AS
-                SELECT DISTINCT ON (k0, k1) -1::BIGINT AS n, k0, k1, {self._kept_columns}
-                FROM keyed SEMI JOIN incoming USING (k0, k1)""")
+                SELECT DISTINCT ON ({KEYS}) -1::BIGINT AS {PLACE}, {KEYS}, {self._kept_columns}
+                FROM keyed SEMI JOIN incoming USING ({KEYS})""")
             con.execute("DROP VIEW keyed")
         finally:
             con.unregister("known")
@@ -102,7 +108,7 @@ class Classified:
         occur."""
         counts: dict[str, dict[str, int]] = defaultdict(dict)
         if self.incoming:
-            query = f"SELECT n >> {LINE_BITS}, fate, count(*) FROM fates GROUP BY ALL"
+            query = f"SELECT {PLACE} >> {LINE_BITS}, fate, count(*) FROM fates GROUP BY ALL"
             for file_no, fate, count in self.connection.execute(query).fetchall():
                 counts[self.file_ids[file_no]][fate] = count
         return dict(counts)
@@ -116,18 +122,18 @@ class Classified:
             return f"coalesce(CAST({table}.{_quoted(column)} AS VARCHAR), 'null')"
 
         differences = ", ".join(
-            f"CASE WHEN here.{_quoted(c)} IS DISTINCT FROM kept.{_quoted(c)} "
+            f"CASE WHEN {self._value('here', c)} IS DISTINCT FROM {self._value('kept', c)} "
             f"THEN '{c} ' || {text('kept', c)} || ' stays, ' || {text('here', c)} || ' is refused' END"
             for c in self.values
         )
         key = " || ' and ' || ".join(f"'{c} ' || {text('here', c)}" for c in self.contract.primary_key)
         query = self.connection.execute(f"""
-            SELECT n >> {LINE_BITS}, n & {(1 << LINE_BITS) - 1},
+            SELECT {PLACE} >> {LINE_BITS}, {PLACE} & {(1 << LINE_BITS) - 1},
                    {key} || ' is known from record ' || kept.{_quoted(self.record_id)}
                    || ' with other values: ' || array_to_string(list_filter([{differences}],
                         lambda d: d IS NOT NULL), '; ')
-            FROM fates JOIN incoming AS here USING (n) JOIN kept USING (k0, k1)
-            WHERE fate = 'conflicts' ORDER BY n""")
+            FROM fates JOIN incoming AS here USING ({PLACE}) JOIN kept USING ({KEYS})
+            WHERE fates.fate = 'conflicts' ORDER BY {PLACE}""")
         while rows := query.fetchmany(1_000):
             for file_no, line, sentence in rows:
                 yield self.file_ids[file_no], line, sentence
@@ -135,7 +141,7 @@ class Classified:
     def to_write(self, schema: pa.Schema) -> pa.RecordBatchReader:
         """The rows that the table needs, streamed in the table's columns and types."""
         columns = ", ".join(_quoted(name) for name in schema.names)
-        query = f"SELECT {columns} FROM incoming SEMI JOIN (FROM fates WHERE written) USING (n)"
+        query = f"SELECT {columns} FROM incoming SEMI JOIN (FROM fates WHERE written) USING ({PLACE})"
         reader = self.connection.sql(query).to_arrow_reader(BATCH_ROWS)
         return pa.RecordBatchReader.from_batches(
             schema, (pa.Table.from_batches([b]).cast(schema).to_batches()[0] for b in reader)
@@ -145,14 +151,14 @@ class Classified:
         con = self.connection
         con.execute(
             """CREATE TEMP TABLE files AS
-               SELECT unnest($1::VARCHAR[]) AS file_id, unnest($2::BIGINT[]) AS file_no""",
+               SELECT unnest($1::VARCHAR[]) AS "file id", unnest($2::BIGINT[]) AS "file number" """,
             [self.file_ids, list(range(len(self.file_ids)))],
         )
         prefix, number = (f"split_part({_quoted(self.record_id)}, ':', {i})" for i in (1, 2))
         con.execute(
             f"""CREATE TEMP TABLE incoming AS
-                SELECT (file_no << {LINE_BITS}) | CAST({number} AS BIGINT) AS n, {self._keys()}, parts.*
-                FROM read_parquet($1, hive_partitioning = false) AS parts JOIN files ON file_id = {prefix}""",
+                SELECT ("file number" << {LINE_BITS}) | CAST({number} AS BIGINT) AS {PLACE}, {self._keys()}, parts.*
+                FROM read_parquet($1, hive_partitioning = false) AS parts JOIN files ON "file id" = {prefix}""",
             [[glob.escape(str(part)) for part in parts]],  # DuckDB would expand patterns
         )
         self.incoming = self._count("SELECT count(*) FROM incoming")
@@ -169,11 +175,10 @@ class Classified:
         return [*self.contract.primary_key, self.record_id, *self.values]
 
     def _keys(self) -> str:
-        """The key as k0, k1; times as microseconds, because the parts and the table hold them in different
-        types."""
+        """The key as KEYS; times as microseconds, because the parts and the table hold them in different types."""
         times = {f.column for f in self.contract.fields if f.logical_type == "timestamp"}
         return ", ".join(
-            f"{f'epoch_us({_quoted(c)})' if c in times else _quoted(c)} AS k{i}"
+            f'{f"epoch_us({_quoted(c)})" if c in times else _quoted(c)} AS "record key {i}"'
             for i, c in enumerate(self.contract.primary_key)
         )
 
@@ -182,36 +187,44 @@ class Classified:
         """What is needed of a row that stays: its values, and its record id for the sentence."""
         return ", ".join(_quoted(c) for c in [self.record_id, *self.values])
 
+    def _value(self, table: str, column: str) -> str:
+        """A value as it is compared: JSON by what it says."""
+        value = f"{table}.{_quoted(column)}"
+        return by_value(value) if column == self.extra_fields else value
+
     def _keep(self) -> str:
-        same = " AND ".join(f"here.{_quoted(c)} IS NOT DISTINCT FROM kept.{_quoted(c)}" for c in self.values)
+        same = " AND ".join(
+            f"{self._value('here', c)} IS NOT DISTINCT FROM {self._value('kept', c)}" for c in self.values
+        )
         return f"""
             CREATE OR REPLACE TEMP TABLE firsts AS
-                SELECT min(n) AS n, k0, k1, count(*) AS records FROM incoming ANTI JOIN existing USING (k0, k1)
-                GROUP BY k0, k1;
+                SELECT min({PLACE}) AS {PLACE}, {KEYS}, count(*) AS records
+                FROM incoming ANTI JOIN existing USING ({KEYS}) GROUP BY {KEYS};
             CREATE OR REPLACE TEMP TABLE kept AS
                 FROM existing UNION ALL
-                SELECT n, k0, k1, {self._kept_columns}
-                FROM incoming SEMI JOIN (FROM firsts WHERE records > 1) USING (n);
+                SELECT {PLACE}, {KEYS}, {self._kept_columns}
+                FROM incoming SEMI JOIN (FROM firsts WHERE records > 1) USING ({PLACE});
             CREATE OR REPLACE TEMP TABLE fates AS
-                SELECT n, 'landed' AS fate, true AS written FROM firsts UNION ALL
-                SELECT here.n, CASE WHEN {same} THEN 'repeated' ELSE 'conflicts' END, false
-                FROM incoming AS here JOIN kept USING (k0, k1) WHERE here.n <> kept.n"""
+                SELECT {PLACE}, 'landed' AS fate, true AS written FROM firsts UNION ALL
+                SELECT here.{PLACE}, CASE WHEN {same} THEN 'repeated' ELSE 'conflicts' END, false
+                FROM incoming AS here JOIN kept USING ({KEYS}) WHERE here.{PLACE} <> kept.{PLACE}"""
 
     def _replace(self) -> str:
         def packed(table: str) -> str:
-            return "{" + ", ".join(f"'{c}': {table}.{_quoted(c)}" for c in self.values) + "}"
+            return "{" + ", ".join(f"'{c}': {self._value(table, c)}" for c in self.values) + "}"
 
         return f"""
             CREATE OR REPLACE TEMP TABLE moved AS
-                SELECT here.n, k0, k1, {packed("here")} AS new,
-                       coalesce(lag(new) OVER (PARTITION BY k0, k1 ORDER BY here.n),
-                                CASE WHEN existing.n IS NOT NULL THEN {packed("existing")} END) AS old
-                FROM incoming AS here LEFT JOIN existing USING (k0, k1);
+                SELECT {PLACE}, {KEYS}, "record values" AS new, coalesce(
+                           lag("record values") OVER (PARTITION BY {KEYS} ORDER BY {PLACE}), "known values") AS old
+                FROM (SELECT here.{PLACE}, {KEYS}, {packed("here")} AS "record values",
+                             CASE WHEN existing.{PLACE} IS NOT NULL THEN {packed("existing")} END AS "known values"
+                      FROM incoming AS here LEFT JOIN existing USING ({KEYS}));
             CREATE OR REPLACE TEMP TABLE fates AS
-                SELECT n, CASE WHEN old IS NULL THEN 'landed' WHEN old IS NOT DISTINCT FROM new THEN 'repeated'
-                               ELSE 'replaced' END AS fate,
-                       fate <> 'repeated' AND n = max(n) FILTER (WHERE fate <> 'repeated')
-                                                  OVER (PARTITION BY k0, k1) AS written
+                SELECT {PLACE}, CASE WHEN old IS NULL THEN 'landed' WHEN old IS NOT DISTINCT FROM new THEN 'repeated'
+                                     ELSE 'replaced' END AS fate,
+                       fate <> 'repeated' AND {PLACE} = max({PLACE}) FILTER (WHERE fate <> 'repeated')
+                                                        OVER (PARTITION BY {KEYS}) AS written
                 FROM moved"""
 
     def _count(self, query: str) -> int:

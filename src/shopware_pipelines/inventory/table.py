@@ -226,13 +226,14 @@ def current_state_sql(contract: Contract, table: str) -> str:
     The contract's primary key is (entity, moment): inventory_id and last_updated.
     """
     entity, moment = contract.primary_key
+    # No column of a contract begins with _.
     columns = [f.column for f in contract.fields] + [d.column for d in contract.derived]
     columns += [c.column for c in contract.lineage]
     listed = ", ".join(columns)
     return (
         f"SELECT {listed} FROM (SELECT {listed}, "
-        f"row_number() OVER (PARTITION BY {entity} ORDER BY {moment} DESC) AS recency FROM {table}) "
-        f"AS history_by_recency WHERE recency = 1"
+        f"row_number() OVER (PARTITION BY {entity} ORDER BY {moment} DESC) AS _recency FROM {table}) "
+        f"AS history_by_recency WHERE _recency = 1"
     )
 
 

@@ -18,6 +18,7 @@ from shopware_pipelines.quality.compile import compile_contract
 from shopware_pipelines.quality.database import connect
 from shopware_pipelines.quality.fields import epoch_ms
 from shopware_pipelines.quality.judge import Judge
+from shopware_pipelines.quality.names import NUMBER, TEXT
 from shopware_pipelines.quality.outcome import MAX_RECORD_BYTES, Checked, Counts, Rejected, count_reasons
 from shopware_pipelines.quality.reasons import not_utf8, too_large
 
@@ -63,15 +64,15 @@ class Checker:
             except UnicodeDecodeError as error:
                 rejected.append(Rejected(number, raw, (not_utf8(error),)))
         judge = Judge(self.connection, self.sql)
-        judge.judge("SELECT unnest($1::BIGINT[]) AS n, unnest($2::VARCHAR[]) AS line", [numbers, lines])
+        judge.judge(f"SELECT unnest($1::BIGINT[]) AS {NUMBER}, unnest($2::VARCHAR[]) AS {TEXT}", [numbers, lines])
         rejected += [Rejected(n, records[n], reasons) for n, reasons in judge.rejections()]
         rejected.sort(key=lambda r: r.number)
-        query = self.connection.execute(f"{self.sql.valid} ORDER BY n")
-        columns = [c[0] for c in query.description or ()]
+        query = self.connection.execute(f"{self.sql.valid} ORDER BY {NUMBER}")
+        _, *columns, _ = (c[0] for c in query.description or ())
         rows = query.fetchall()
         counts = Counts(len(records), len(rows), len(rejected), 0, count_reasons(rejected), judge.warnings())
         return Checked(
-            valid=[dict(zip(columns[1:], row[1:], strict=True)) for row in rows],
+            valid=[dict(zip([*columns, "extra_fields"], row[1:], strict=True)) for row in rows],
             valid_numbers=[row[0] for row in rows],
             rejected=rejected,
             counts=counts,

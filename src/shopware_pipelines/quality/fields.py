@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from shopware_pipelines.contracts.model import Field
+from shopware_pipelines.quality.names import KEYS, TEXT
 from shopware_pipelines.quality.sentences import Check, Part, shown_sql
 from shopware_pipelines.quality.sentences import literal as literal  # these two for all who write SQL
 from shopware_pipelines.quality.sentences import quote as quote
+from shopware_pipelines.quality.spelling import BAR, marked, unmarked
 
 WHITESPACE = " \t\n\r\v\f"
 MS_PER_DAY = 86_400_000
@@ -26,8 +28,10 @@ FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 BOUNDS = {"INT": (-(2**31), 2**31 - 1), "BIGINT": (-(2**63), 2**63 - 1)}
 ISO_TIMESTAMP = (
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)"
 )
+
+ISO_TIMESTAMP_TEXT = "a time such as 2026-01-31T23:59:59.5+02:00, up to 23:59:59 and with Z or an offset"
 
 
 def epoch_ms(moment: datetime) -> int:
@@ -146,14 +150,20 @@ class FieldSql:
         """Every reason this field can give, in the order of `reasons.FIELD_KINDS`."""
         f, name = self.field, self.field.name
         if f.required:
-            given = f"{self.json} IS NOT NULL OR list_contains(keys, {literal(name)})"
+            given = f"{self.json} IS NOT NULL OR list_contains({KEYS}, {literal(name)})"
             absent = f"{self.problem} = 'absent'"
             yield self._check("missing", f"{absent} AND NOT ({given})", f"{name} is required and absent")
             yield self._check("null", f"{absent} AND ({given})", f"{name} is required and is null or blank")
         yield self._check("type", f"{self.problem} = 'type'", f"{name} must be {self._wanted}, but is ", Part.SAID)
         if f.logical_type in ("integer", "number", "timestamp"):
-            ranges = " OR ".join(f"({r})" for r in (f"{self.problem} = 'range'", *self._out_of_range()))
-            yield self._check("range", ranges, f"{name} is ", Part.SAID, f"; {self._range_text}")
+            unfit = f"{self.problem} = 'range'"
+            bounds = " OR ".join(f"({bound})" for bound in self._out_of_range())
+            if f.logical_type == "timestamp":  # what no column can hold is out of the bounds too
+                unfit, bounds = "", f"{unfit} OR {bounds}"
+            if unfit:
+                yield self._check("range", unfit, f"{name} is ", Part.SAID, f"; it does not fit {self._type_text}")
+            if bounds:
+                yield self._check("range", bounds, f"{name} is ", Part.SAID, f"; {self._range_text}")
         if f.min_length is not None or f.max_length is not None:
             low = f.min_length or 0
             over = f" OR length({self.value}) > {f.max_length}" if f.max_length is not None else ""
@@ -168,8 +178,17 @@ class FieldSql:
             yield self._check("enum", unknown, f"{name} is ", Part.SAID, f"; allowed are {', '.join(f.enum)}")
 
     def _check(self, kind: str, condition: str, *sentence: str | Part) -> Check:
-        sql = {Part.SAID: shown_sql(self.json), Part.LENGTH: f"length({self.value})"}
+        sql = {Part.SAID: shown_sql(f"({self.said})"), Part.LENGTH: f"length({self.value})"}
         return Check(f"{kind}:{self.field.name}", condition, sentence, sql, self.field.column)
+
+    @property
+    def said(self) -> str:
+        """The field's JSON text, with its numbers as they were sent."""
+        j, name = self.json, f"{self.field.name}{BAR}"
+        shape = literal(f'{{"{name}": "JSON"}}')
+        sent = f"CAST(json_transform({marked(TEXT)}, {shape})[{literal(name)}] AS VARCHAR)"
+        same = f"{self._is_string} OR ({self._is_number} AND NOT ({self._is_real}) AND {j} <> '0')"  # -0 is read as 0
+        return f"CASE WHEN {same} THEN {j} ELSE {unmarked(sent)} END"
 
     # -- fragments -------------------------------------------------------------------------------------------------
 
@@ -214,19 +233,20 @@ class FieldSql:
         s = self.text_name
         seconds = f"CASE WHEN substring({s}, 17, 1) = ':' THEN substring({s}, 18, 2) ELSE '00' END"
         fraction = f"rpad(regexp_extract({s}, '[.,]([0-9]{{1,3}})', 1), 3, '0')"
-        offset = f"right({s}, CASE WHEN substring({s}, -3, 1) = ':' THEN 6 ELSE 5 END)"
-        hours, minutes = f"substring({offset}, 2, 2)", f"right({s}, 2)"
+        offset = f"right({s}, CASE substring({s}, -3, 1) WHEN ':' THEN 6 WHEN '+' THEN 3 WHEN '-' THEN 3 ELSE 5 END)"
+        hours, minutes = f"substring({offset}, 2, 2)", f"rpad(ltrim(substring({offset}, 4), ':'), 2, '0')"
+        is_utc = f"right({s}, 1) IN ('Z', 'z')"
         whole = (
             f"epoch_ms(CAST(TRY_CAST(left({s}, 10) AS DATE) AS TIMESTAMP))"
             f" + CAST(substring({s}, 12, 2) AS INTEGER) * 3600000 + CAST(substring({s}, 15, 2) AS INTEGER) * 60000"
             f" + CAST({seconds} AS INTEGER) * 1000 + CAST({fraction} AS INTEGER)"
-            f" - CASE WHEN right({s}, 1) = 'Z' THEN 0 ELSE CASE left({offset}, 1) WHEN '-' THEN -1 ELSE 1 END"
+            f" - CASE WHEN {is_utc} THEN 0 ELSE CASE left({offset}, 1) WHEN '-' THEN -1 ELSE 1 END"
             f" * (CAST({hours} AS INTEGER) * 3600000 + CAST({minutes} AS INTEGER) * 60000) END"
         )
         real = (
             f"regexp_full_match({s}, {literal(ISO_TIMESTAMP)}) AND left({s}, 4) <> '0000'"
             f" AND substring({s}, 12, 2) <= '23' AND substring({s}, 15, 2) <= '59' AND {seconds} <= '59'"
-            f" AND (right({s}, 1) = 'Z' OR ({hours} <= '23' AND {minutes} <= '59'))"
+            f" AND ({is_utc} OR ({hours} <= '23' AND {minutes} <= '59'))"
         )
         return f"CASE WHEN {real} THEN CAST({whole} AS DOUBLE) END"
 
@@ -247,8 +267,12 @@ class FieldSql:
             "string": "a JSON string",
             "boolean": "true or false",
             "date": "a date like 2026-01-31",
-            "timestamp": "epoch seconds, epoch milliseconds or an ISO 8601 time with offset",
+            "timestamp": f"epoch seconds, epoch milliseconds or {ISO_TIMESTAMP_TEXT}",
         }[self.field.logical_type]
+
+    @property
+    def _type_text(self) -> str:
+        return {"INT": "a 32-bit INTEGER", "BIGINT": "a BIGINT"}.get(self.field.physical_type, "a DOUBLE")
 
     @property
     def _range_text(self) -> str:
@@ -259,6 +283,4 @@ class FieldSql:
             return f"allowed are {f.minimum:,} to {f.maximum:,}"
         if f.minimum is not None:
             return f"the least allowed is {f.minimum:,}"
-        if f.maximum is not None:
-            return f"the most allowed is {f.maximum:,}"
-        return f"it does not fit a {f.physical_type}"
+        return f"the most allowed is {f.maximum:,}"

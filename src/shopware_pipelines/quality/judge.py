@@ -8,6 +8,7 @@ import duckdb
 
 from shopware_pipelines.quality.compile import NO_JSON, Compiled
 from shopware_pipelines.quality.malformed import malformed
+from shopware_pipelines.quality.names import FATE, MALFORMED, NUMBER, REASONS, TEXT
 from shopware_pipelines.quality.reasons import Reason
 
 
@@ -22,7 +23,7 @@ class Judge:
         self.sql = sql
 
     def judge(self, lines: str, parameters: Sequence[object] = ()) -> None:
-        """Judge the records of the SELECT `lines` (n BIGINT, line VARCHAR)."""
+        """Judge the records of the SELECT `lines` (NUMBER BIGINT, TEXT VARCHAR)."""
         *before, (_, judged) = self.sql.steps
         given = ", ".join(f"{name} AS MATERIALIZED ({select})" for name, select in (("lines", lines), *before))
         for table in ("judged", "malformed", "explained"):
@@ -33,9 +34,9 @@ class Judge:
 
     def _say_what_is_malformed(self) -> None:
         """DuckDB tells only that a text is no JSON."""
-        rows = self.connection.execute(f"SELECT n, line FROM judged WHERE fate = {NO_JSON}").fetchall()
+        rows = self.connection.execute(f"SELECT {NUMBER}, {TEXT} FROM judged WHERE {FATE} = {NO_JSON}").fetchall()
         numbers, sentences = [n for n, _ in rows], [malformed(line.encode()).message for _, line in rows]
-        select = "SELECT unnest($1::BIGINT[]) AS n, unnest($2::VARCHAR[]) AS malformed"
+        select = f"SELECT unnest($1::BIGINT[]) AS {NUMBER}, unnest($2::VARCHAR[]) AS {MALFORMED}"
         self.connection.execute(f"CREATE TEMP TABLE malformed AS {select}", [numbers, sentences])
 
     def fates(self) -> tuple[int, int]:
@@ -46,12 +47,12 @@ class Judge:
 
     def rejections(self) -> list[tuple[int, tuple[Reason, ...]]]:
         """(number, reasons) of the rejected records, by number."""
-        rows = self.connection.execute("SELECT n, reasons FROM explained ORDER BY n").fetchall()
+        rows = self.connection.execute(f"SELECT {NUMBER}, {REASONS} FROM explained ORDER BY {NUMBER}").fetchall()
         return [(n, tuple(Reason(r["code"], r["message"]) for r in reasons)) for n, reasons in rows]
 
     def reason_counts(self) -> dict[str, int]:
         """Reason code to number of records that have it."""
-        codes = "SELECT unnest(list_transform(reasons, lambda r: r.code)) AS code FROM explained"
+        codes = f"SELECT unnest(list_transform({REASONS}, lambda r: r.code)) AS code FROM explained"
         counted = f"SELECT code, count(*) FROM ({codes}) GROUP BY code ORDER BY code"
         return dict(self.connection.execute(counted).fetchall())
 

@@ -52,9 +52,8 @@ def literal(text: str) -> str:
 
 
 def shown_sql(expression: str) -> str:
-    """A text as it appears in a sentence, as SQL."""
-    cut = f"left({expression}, {SHOWN_CHARACTERS - 3}) || '...'"
-    return f"CASE WHEN length({expression}) > {SHOWN_CHARACTERS} THEN {cut} ELSE {expression} END"
+    """A text as it appears in a sentence, as SQL. The expression stands in it once: it can be long."""
+    return rf"regexp_replace({expression}, '(?s)^(.{{{SHOWN_CHARACTERS - 3}}}).{{4,}}$', '\1...')"
 
 
 def shown(text: str) -> str:

@@ -26,7 +26,7 @@ import duckdb
 
 from shopware_pipelines.contracts.expressions import SQL_TYPE
 from shopware_pipelines.contracts.model import Contract
-from shopware_pipelines.quality.digest import row_digest_sql
+from shopware_pipelines.quality.digest import compare_json, row_digest_sql
 from shopware_pipelines.quality.fields import quote
 from shopware_pipelines.streaming.counters import Counters
 from shopware_pipelines.streaming.identity import SEQUENCE_DIGITS
@@ -88,6 +88,7 @@ class Evidence:
             },
         )
         self.connection.execute(_TABLES)
+        compare_json(self.connection)
         lineage = {c.role: c.column for c in contract.lineage}
         self.record_id, self.ingested = quote(lineage["record_id"]), quote(lineage["ingested_at"])
         columns = [(f.column, f.physical_type) for f in contract.fields]
@@ -96,7 +97,9 @@ class Evidence:
         self.connection.execute(f"CREATE TEMP TABLE lake_columns ({listed})")
         self.connection.execute(f"CREATE TEMP TABLE ledger_columns ({_LEDGER_COLUMNS})")
         self.connection.execute(
-            "CREATE TEMP TABLE batch (b_path VARCHAR, b_object INTEGER, b_producer INTEGER, b_ms BIGINT)"
+            # The names have blanks, so no column of the lake is called the same.
+            'CREATE TEMP TABLE batch ("path read" VARCHAR, "object read" INTEGER, "producer read" INTEGER, '
+            '"ms read" BIGINT)'
         )
 
     def __enter__(self) -> Self:
@@ -133,29 +136,30 @@ class Evidence:
         self._read_parquet(
             read,
             """INSERT INTO said
-               SELECT b.b_producer, sequence, fate, TRY_CAST('0x' || raw_digest AS UBIGINT),
+               SELECT b."producer read", sequence, fate, TRY_CAST('0x' || raw_digest AS UBIGINT),
                       TRY_CAST('0x' || row_digest AS UBIGINT), epoch_us(polled_at) // 1000,
-                      greatest(epoch_us(polled_at) // 1000, b.b_ms), b.b_ms
+                      greatest(epoch_us(polled_at) // 1000, b."ms read"), b."ms read"
                FROM (FROM ledger_columns UNION ALL BY NAME
                      FROM read_parquet($1, hive_partitioning = false, union_by_name = true, filename = true)) AS l
-               JOIN batch AS b ON l.filename = b.b_path""",
+               JOIN batch AS b ON l.filename = b."path read" """,
         )
 
     def add_rows(self, batch: Iterable[tuple[Fetched, Partition | None, str]], into: str = "stored") -> None:
         """Objects of the lake, each with the partition that shows it and its role."""
         read = [(f, None, partition, role) for f, partition, role in batch]
-        derived = {d.column: d.expression for d in self.contract.derived}
+        derived = {d.column: self.contract.sql(d.expression) for d in self.contract.derived}
         slot = slot_sql([derived[column] for column in self.contract.partition_by])
         self._read_parquet(
             read,
             f"""INSERT INTO {into}
                 SELECT p.no, r.sequence, CASE WHEN p.no IS NULL THEN r.id END, r.object, r.digest, r.slot, r.ms
-                FROM (SELECT {self.record_id} AS id, b.b_object AS object,
-                             TRY_CAST('0x' || {row_digest_sql(self.contract)} AS UBIGINT) AS digest,
-                             {slot} AS slot, epoch_us({self.ingested}) // 1000 AS ms, {_parts("id")}
-                      FROM (FROM lake_columns UNION ALL BY NAME FROM read_parquet(
-                                $1, hive_partitioning = false, union_by_name = true, filename = true)) AS l
-                      JOIN batch AS b ON l.filename = b.b_path) AS r
+                FROM (SELECT *, {_parts("id")} FROM (
+                          SELECT {self.record_id} AS id, "object read" AS object,
+                                 TRY_CAST('0x' || {row_digest_sql(self.contract)} AS UBIGINT) AS digest,
+                                 {slot} AS slot, epoch_us({self.ingested}) // 1000 AS ms
+                          FROM (FROM lake_columns UNION ALL BY NAME FROM read_parquet(
+                                    $1, hive_partitioning = false, union_by_name = true, filename = 'file of row'))
+                          JOIN batch ON "file of row" = "path read")) AS r
                 LEFT JOIN producer AS p ON p.name = r.producer""",
             keys=True,
         )
@@ -255,10 +259,10 @@ class Evidence:
             if keys:
                 connection.execute(
                     """UPDATE object SET copied = true FROM
-                       (SELECT b.b_object, k.value FROM batch AS b LEFT JOIN
+                       (SELECT b."object read", k.value FROM batch AS b LEFT JOIN
                         (SELECT file_name, decode(value) AS value FROM parquet_kv_metadata($1)
-                         WHERE decode(key) = 'key') AS k ON k.file_name = b.b_path) AS f
-                       WHERE f.b_object = object.no AND f.value IS DISTINCT FROM object.key""",
+                         WHERE decode(key) = 'key') AS k ON k.file_name = b."path read") AS f
+                       WHERE f."object read" = object.no AND f.value IS DISTINCT FROM object.key""",
                     [patterns],
                 )
             connection.commit()

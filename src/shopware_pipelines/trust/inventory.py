@@ -22,7 +22,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from shopware_pipelines.errors import InfrastructureError, UnreadableInputError
 from shopware_pipelines.inventory import layout
 from shopware_pipelines.inventory.state import ERRORED, REJECTED, FileFate, RunSummary, load, read_summary
-from shopware_pipelines.quality.digest import row_digest_sql
+from shopware_pipelines.quality.digest import compare_json, row_digest_sql
 from shopware_pipelines.quality.fields import quote
 from shopware_pipelines.quality.files.framing import chunks
 from shopware_pipelines.quality.outcome import MAX_RECORD_BYTES
@@ -94,6 +94,7 @@ class _Proof:
         )
         self.connection.execute("SET preserve_insertion_order = false")
         self.connection.execute(_TABLES)
+        compare_json(self.connection)
 
     def take(self, since: datetime | None, until: datetime | None, named: int) -> InventoryResult:
         """The steps."""

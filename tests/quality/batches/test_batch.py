@@ -18,7 +18,8 @@ from shopware_pipelines.contracts import load
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.quality.batches.batch import BatchChecker, CheckedBatch
 from shopware_pipelines.quality.check import Checker
-from shopware_pipelines.quality.digest import row_digest_sql
+from shopware_pipelines.quality.digest import compare_json, row_digest_sql
+from shopware_pipelines.quality.names import NUMBER, NUMBER_COLUMN
 from shopware_pipelines.quality.sample import samples
 from shopware_pipelines.quality.schema import columns
 
@@ -38,8 +39,8 @@ def some(contract: Contract, count: int, broken_share: float = 0.05) -> list[byt
 def table(checked: CheckedBatch) -> dict[int, dict[str, Any]]:
     """The valid rows, by index."""
     names = [name for name, *_ in checked.query("DESCRIBE batch")]
-    rows = [dict(zip(names, row, strict=True)) for row in checked.query("SELECT * FROM batch ORDER BY n")]
-    return {row.pop("n"): row for row in rows}
+    rows = [dict(zip(names, row, strict=True)) for row in checked.query(f"SELECT * FROM batch ORDER BY {NUMBER}")]
+    return {row.pop(NUMBER_COLUMN): row for row in rows}
 
 
 @pytest.mark.parametrize("name", [*STREAMS, "inventory", "synthetic"])
@@ -59,6 +60,7 @@ def test_agrees_with_check_lines_and_the_reference(name: str, count: int) -> Non
             assert checked.rejected == expected.rejected
             rows = table(checked)
             assert list(rows) == expected.valid_numbers
+            assert [n for n, digest in enumerate(checked.row_digests()) if digest] == expected.valid_numbers
             lineage = [c.column for c in contract.lineage if c.role != "extra_fields"]
             for (n, row), wanted in zip(rows.items(), expected.valid, strict=True):
                 assert (row["record_id"], normalised(row)[lineage[1]]) == (f"p:{n}", normalised({"t": NOW})["t"])
@@ -109,6 +111,7 @@ def test_parquet_of_all_partitions_is_the_valid_rows(name: str, tmp_path: Path) 
     assert written == checked.counts.valid
 
     reader = duckdb.connect()
+    compare_json(reader)
     files = f"{tmp_path}/**/*.parquet"
     types = ", ".join(f"{k}: INTEGER" for k in contract.partition_by)
     read = f"read_parquet('{files}', hive_partitioning = true, hive_types = {{{types}}})"
@@ -126,7 +129,7 @@ def test_parquet_of_all_partitions_is_the_valid_rows(name: str, tmp_path: Path) 
         "WHERE repetition_type <> 'REQUIRED' OR type IS NOT NULL"
     ).fetchall()
     assert {row[2] for row in schema} == {"OPTIONAL"}
-    assert not {row[0] for row in schema} & {"n", *contract.partition_by}
+    assert not {row[0] for row in schema} & {NUMBER_COLUMN, *contract.partition_by}
     for column in columns(contract):
         if column.physical_type == "TIMESTAMP":
             (found,) = {row[1:] for row in schema if row[0] == column.name}

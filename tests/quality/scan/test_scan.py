@@ -45,6 +45,8 @@ SURE = {
     "ISO 8601": contact(timestamp="2026-01-01T00:00:00Z"),
     "ISO 8601 with everything": contact(timestamp=" 2026-01-01 02:00:59.123456789+02:30 "),
     "ISO 8601 with little": contact(timestamp="2026-01-01T00:00-0100"),
+    "ISO 8601 as PostgreSQL writes it": contact(timestamp="2026-01-01 00:00:00.123456+00"),
+    "ISO 8601 in lower case": contact(timestamp="2026-01-01t00:00z"),
 }
 UNSURE = {
     "nothing": b"",
@@ -65,6 +67,9 @@ UNSURE = {
     "too late": contact(timestamp=TIME + 86_402),
     "too early": contact(timestamp="1999-12-31T23:59:59Z"),
     "no time": contact(timestamp="2026-02-29T00:00:00Z"),
+    "half an offset": contact(timestamp="2026-01-01T00:00:00+0"),
+    "an offset and a colon": contact(timestamp="2026-01-01T00:00:00+00:"),
+    "an offset too long": contact(timestamp="2026-01-01T00:00:00+00001"),
     "no offset": contact(timestamp="2026-01-01T00:00:00"),
     "an escape that is none": contact(channel="w").replace(b'"w"', b'"\\w"'),
     "half a pair": contact(channel="w").replace(b'"w"', b'"\\ud83d"'),

@@ -29,6 +29,7 @@ from shopware_pipelines.quality.batches.rows import Rows, integers, texts
 from shopware_pipelines.quality.batches.warm import Row, WarmJudge
 from shopware_pipelines.quality.database import connect
 from shopware_pipelines.quality.fields import epoch_ms
+from shopware_pipelines.quality.names import NUMBER_COLUMN
 from shopware_pipelines.quality.outcome import MAX_RECORD_BYTES, Counts, Rejected, count_reasons
 from shopware_pipelines.quality.reasons import Reason, not_utf8, too_large
 from shopware_pipelines.quality.scan.scanner import Scanner
@@ -164,7 +165,7 @@ class BatchChecker:
         kept = np.ones(rows.count, np.bool_)
         kept[[one.number for one in rejected]] = False
         fed = [
-            integers("n", np.flatnonzero(kept)),
+            integers(NUMBER_COLUMN, np.flatnonzero(kept)),
             *rows.columns(kept),
             texts("given id", list(compress(record_ids, kept)) if rejected else record_ids),
             integers("given time", times[kept], TIMES),
@@ -211,7 +212,7 @@ class CheckedBatch:
         return digests
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of a statement that may read the relation `batch`, whose rows are in the order of `n`."""
+        """Rows of a statement that may read the relation `batch`, whose rows are in the order of `NUMBER`."""
         return self.lake.query(sql)
 
 

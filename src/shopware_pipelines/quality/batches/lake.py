@@ -17,11 +17,12 @@ from shopware_pipelines.quality.batches.feed import Column, Feed
 from shopware_pipelines.quality.batches.rows import EXTRA_FIELDS
 from shopware_pipelines.quality.batches.warm import taken
 from shopware_pipelines.quality.compile import compile_contract, derived_columns, with_defaults
-from shopware_pipelines.quality.digest import row_digest_sql
+from shopware_pipelines.quality.digest import compare_json, row_digest_sql
 from shopware_pipelines.quality.fields import literal, quote
+from shopware_pipelines.quality.names import NUMBER, NUMBER_COLUMN
 
 TABLE: Final = "batch"
-"""The relation: `n` (index in the batch), then the lake columns in contract order."""
+"""The relation: NUMBER (index in the batch), then the lake columns in contract order."""
 COPIED: Final = '"copied batch"'
 PARSED: Final = 32
 OPTIMIZERS: Final = ("unused_columns", "common_subexpressions")
@@ -36,16 +37,18 @@ class LakeRows:
         self.connection = connection
         self.contract = contract
         self.valid_rows = compile_contract(contract, 0).row_is_valid
-        warnings = [f"COALESCE(NOT ({r.expression}), false)" for r in contract.rules if r.severity == "warning"]
+        warned = [contract.sql(r.expression) for r in contract.rules if r.severity == "warning"]
+        warnings = [f"COALESCE(NOT ({expression}), false)" for expression in warned]
         broken = f"NOT ({self.valid_rows})" if self.valid_rows else "false"
         self.summary = _summary(contract.partition_by, [*counted, *warnings, broken])
-        self.digest = f"SELECT n, {row_digest_sql(contract)} FROM {TABLE}"
+        self.digest = f"SELECT {NUMBER}, {row_digest_sql(contract)} FROM {TABLE}"
+        compare_json(connection)
         self.fed = Feed()
         self.is_copied = False
         self.statements: dict[str, duckdb.Statement] = {}
 
     def fill(self, columns: Sequence[Column], rows: int) -> list[tuple[Any, ...]]:
-        """Take the rows of a batch: `n`, the fields and extra fields as they are fed, "given id", "given time".
+        """Take the rows of a batch: NUMBER, the fields and extra fields as they are fed, "given id", "given time".
 
         Returns for each partition its values, and of how many rows each counted condition is true, each warning is to
         be given, and a rule is broken.
@@ -63,12 +66,12 @@ class LakeRows:
 
     def broken(self) -> list[int]:
         """Indexes of rows that break a rule, a pattern, an enum or the bounds of a default."""
-        return [n for (n,) in self.query(f"SELECT n FROM {TABLE} WHERE NOT ({self.valid_rows}) ORDER BY n")]
+        return [n for (n,) in self.query(f"SELECT {NUMBER} FROM {TABLE} WHERE NOT ({self.valid_rows}) ORDER BY 1")]
 
     def write(self, path: Path | str, partition: Partition | None, metadata: Mapping[str, str]) -> int:
         """Write the rows of a partition (None: all rows) as Parquet without the partition columns."""
         keys = self.contract.partition_by
-        select = f"SELECT * EXCLUDE ({', '.join(quote(c) for c in ('n', *keys))}) FROM "
+        select = f"SELECT * EXCLUDE ({', '.join(quote(c) for c in (NUMBER_COLUMN, *keys))}) FROM "
         if partition is None:
             select += TABLE
         else:
@@ -101,11 +104,11 @@ class LakeRows:
 def _select(contract: Contract) -> str:
     """SELECT of the relation's columns from what is fed."""
     given = {"record_id": '"given id"', "ingested_at": '"given time"', "extra_fields": quote(EXTRA_FIELDS)}
-    typed = ", ".join(["n", *(taken(f) for f in contract.fields), *given.values()])
+    typed = ", ".join([NUMBER, *(taken(f) for f in contract.fields), *given.values()])
     lineage = [f"{given[c.role]} AS {quote(c.column)}" for c in contract.lineage]
     fields = [quote(f.column) for f in contract.fields]
     source = with_defaults(contract, f"(SELECT {typed} FROM feed)")
-    return f"SELECT {', '.join(['n', *fields, *derived_columns(contract), *lineage])} FROM {source}"
+    return f"SELECT {', '.join([NUMBER, *fields, *derived_columns(contract), *lineage])} FROM {source}"
 
 
 def _summary(partition_by: Sequence[str], conditions: Sequence[str]) -> str:

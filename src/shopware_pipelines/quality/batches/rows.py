@@ -15,7 +15,7 @@ from shopware_pipelines.quality.scan import columns
 from shopware_pipelines.quality.scan.scanner import Scanner
 
 EXTRA_FIELDS = "given extra"
-"""The last column; a blank in the name, so no column of a contract is called the same."""
+"""The last column."""
 
 
 class Rows:

@@ -17,9 +17,10 @@ import duckdb
 from shopware_pipelines.contracts.expressions import SQL_TYPE
 from shopware_pipelines.contracts.model import Contract, Field
 from shopware_pipelines.quality.batches.feed import REALS, TEXTS, TIMES
-from shopware_pipelines.quality.compile import PRESENT, compile_contract
+from shopware_pipelines.quality.compile import compile_contract
 from shopware_pipelines.quality.fields import FieldSql, literal, quote
 from shopware_pipelines.quality.malformed import malformed
+from shopware_pipelines.quality.names import EXTRA, FAILING, FATE, KEYS, NUMBER, PRESENT, TEXT
 from shopware_pipelines.quality.reasons import Reason
 from shopware_pipelines.quality.sentences import NOT_AN_OBJECT, Check, Part, shown
 
@@ -69,20 +70,26 @@ class WarmJudge:
 
     def _statement(self) -> str:
         split = f"SELECT string_split($1::VARCHAR, {literal(SEPARATOR)}) AS texts, $2::BIGINT AS {PRESENT}"
-        lines = f"SELECT unnest(texts) AS line, generate_subscripts(texts, 1) AS n, {PRESENT} FROM ({split})"
+        lines = f"SELECT unnest(texts) AS {TEXT}, generate_subscripts(texts, 1) AS {NUMBER}, {PRESENT} FROM ({split})"
         steps = ", ".join(f"{name} AS ({select})" for name, select in (("lines", lines), *self.sql.steps))
-        said = ", ".join(FieldSql(f, PRESENT).json for f in self.contract.fields)
+        said = ", ".join(self._said(f) for f in self.contract.fields)
         columns = [
-            "fate",
-            "failing",
-            f"CASE WHEN fate = {BROKEN} THEN [{said}] END",
-            f"CASE WHEN fate = {BROKEN} THEN keys END",
-            f"CASE WHEN fate = {OTHER_JSON} THEN json_type(line) END",
+            FATE,
+            FAILING,
+            f"CASE WHEN {FATE} = {BROKEN} THEN [{said}] END",
+            f"CASE WHEN {FATE} = {BROKEN} THEN {KEYS} END",
+            f"CASE WHEN {FATE} = {OTHER_JSON} THEN json_type({TEXT}) END",
             *map(_fed, self.contract.fields),
-            "extra_fields",
+            EXTRA,
         ]
         # As one text each: to make Python's lists of DuckDB's, value by value, takes longer than all the rest.
-        return f"WITH {steps} SELECT CAST(json_array({', '.join(columns)}) AS VARCHAR) FROM judged ORDER BY n"
+        return f"WITH {steps} SELECT CAST(json_array({', '.join(columns)}) AS VARCHAR) FROM judged ORDER BY {NUMBER}"
+
+    def _said(self, field: Field) -> str:
+        """What is said of a field, if a check fails that says it."""
+        named = [i for i, c in enumerate(self.sql.checks, 1) if c.column == field.column and Part.SAID in c.sentence]
+        failing = " OR ".join(f"{FAILING}[{i}]" for i in named) or "false"
+        return f"CASE WHEN {failing} THEN {FieldSql(field, PRESENT).said} END"
 
     def _reasons(
         self,

@@ -14,6 +14,7 @@ import numpy as np
 from shopware_pipelines import __version__
 from shopware_pipelines.contracts.model import Contract
 from shopware_pipelines.quality.compile import lake_select
+from shopware_pipelines.quality.names import NUMBER, REASONS, TEXT
 
 if TYPE_CHECKING:
     import duckdb
@@ -82,10 +83,10 @@ class RejectedLines:
         self.head = _dumps(head)[:-1]
 
     def write_explained(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Append the rows of the table `explained` (n, line, reasons), by n."""
-        line, record_id = self._parts("' || n || '")
-        select = f"""SELECT '{line}' || n || '{record_id},"reasons":' || to_json(reasons) || ',"raw":' || to_json(line)
-                            || '}}' || chr(10) FROM explained ORDER BY n"""
+        """Append the rows of the table `explained`, by number."""
+        line, record_id = self._parts(f"' || {NUMBER} || '")
+        select = f"""SELECT '{line}' || {NUMBER} || '{record_id},"reasons":' || to_json({REASONS}) || ',"raw":'
+                            || to_json({TEXT}) || '}}' || chr(10) FROM explained ORDER BY {NUMBER}"""
         for batch in connection.sql(select).to_arrow_reader():
             # The texts of an Arrow column lie one behind the other: what is wanted in the file, as it is.
             texts = batch.column(0)

@@ -27,6 +27,7 @@ from shopware_pipelines.quality.files.framing import chunks
 from shopware_pipelines.quality.files.outputs import RecordContext, RejectedLines, ValidParts
 from shopware_pipelines.quality.files.tables import records_at, scanned
 from shopware_pipelines.quality.judge import Judge
+from shopware_pipelines.quality.names import NUMBER, NUMBER_COLUMN, TEXT, TEXT_COLUMN
 from shopware_pipelines.quality.outcome import Counts
 from shopware_pipelines.quality.reasons import Reason, not_utf8, too_large
 from shopware_pipelines.quality.scan.scanner import Scanner
@@ -135,7 +136,7 @@ class _Sure:
             return np.empty(0, np.int64)
         failing = self._failing(table) if self.sql.row_holds else np.empty(0, np.int64)
         if len(failing):
-            table = table.filter(pa.array(~np.isin(table["n"].to_numpy(), failing, assume_unique=True)))
+            table = table.filter(pa.array(~np.isin(table[NUMBER_COLUMN].to_numpy(), failing, assume_unique=True)))
         self.counts.valid += table.num_rows
         if self.parts and table.num_rows:
             self.gathered.append(table)
@@ -166,8 +167,8 @@ class _Sure:
         """Numbers of the records that break a bound or a rule, ascending."""
         self.connection.register("sure", table)
         try:
-            query = f"SELECT n FROM {self.sql.sure} WHERE NOT ({self.sql.row_holds}) ORDER BY n"
-            failing: NDArray[np.int64] = self.connection.execute(query).fetchnumpy()["n"]
+            query = f"SELECT {NUMBER} FROM {self.sql.sure} WHERE NOT ({self.sql.row_holds}) ORDER BY 1"
+            failing: NDArray[np.int64] = self.connection.execute(query).fetchnumpy()[NUMBER_COLUMN]
             return failing
         finally:
             self.connection.unregister("sure")
@@ -201,7 +202,7 @@ class _Unsure:
             room = JUDGE_BYTES - self.bytes + before
             until = min(at + JUDGE_RECORDS - self.records, max(at + 1, int(sizes.searchsorted(room, "right"))))
             some = indexes[at:until]
-            self.gathered.append(pa.table({"n": chunk.numbers[some], "line": records_at(chunk, some)}))
+            self.gathered.append(pa.table({NUMBER_COLUMN: chunk.numbers[some], TEXT_COLUMN: records_at(chunk, some)}))
             self.records += len(some)
             self.bytes += int(sizes[until - 1]) - before
             at = until
@@ -243,7 +244,7 @@ class _Unsure:
         judge, connection = self.judge, self.judge.connection
         connection.register("unsure", records)
         try:
-            judge.judge("SELECT n, line FROM unsure")
+            judge.judge(f"SELECT {NUMBER}, {TEXT} FROM unsure")
         finally:
             connection.unregister("unsure")
         valid, rejected = judge.fates()
@@ -255,19 +256,20 @@ class _Unsure:
 
 
 def _texts(records: pa.Table) -> tuple[pa.Table, list[tuple[int, bytes, Reason]]]:
-    """The records (n, line binary) that are UTF-8, as text; and the others, with what is wrong."""
-    lines = records.column("line")
+    """The records (number, bytes) that are UTF-8, as text; and the others, with what is wrong."""
+    lines = records.column(TEXT_COLUMN)
     try:
-        return records.set_column(1, "line", lines.cast(pa.string())), []
+        return records.set_column(1, TEXT_COLUMN, lines.cast(pa.string())), []
     except pa.ArrowInvalid:
         pass
     numbers: list[int] = []
     texts: list[str] = []
     refused: list[tuple[int, bytes, Reason]] = []
-    for number, raw in zip(records.column("n").to_pylist(), lines.to_pylist(), strict=True):
+    for number, raw in zip(records.column(NUMBER_COLUMN).to_pylist(), lines.to_pylist(), strict=True):
         try:
             texts.append(raw.decode())
             numbers.append(number)
         except UnicodeDecodeError as error:
             refused.append((number, raw, not_utf8(error)))
-    return pa.table({"n": pa.array(numbers, pa.int64()), "line": pa.array(texts, pa.string())}), refused
+    columns = {NUMBER_COLUMN: pa.array(numbers, pa.int64()), TEXT_COLUMN: pa.array(texts, pa.string())}
+    return pa.table(columns), refused

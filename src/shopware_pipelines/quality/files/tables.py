@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shopware_pipelines.quality.files.chunk import Chunk
+from shopware_pipelines.quality.names import NUMBER_COLUMN
 from shopware_pipelines.quality.scan import columns
 from shopware_pipelines.quality.scan.scanner import EPOCH, OTHER, TEXT, TEXT_TRIMMED, Scanner
 
@@ -16,7 +17,7 @@ from shopware_pipelines.quality.scan.scanner import EPOCH, OTHER, TEXT, TEXT_TRI
 def scanned(scanner: Scanner, chunk: Chunk, count: int, now_ms: int) -> tuple[pa.Table, NDArray[np.int64]]:
     """The sure ones of a chunk's first `count` records, and the indexes of all others.
 
-    The table has `n` (record numbers) and one column for each field, named as in the lake; integers are int64 and
+    The table has `NUMBER_COLUMN` and one column for each field, named as in the lake; integers are int64 and
     timestamps `timestamp[ms]`.
     """
     found = scanner.scan(chunk.data, chunk.starts[:count], chunk.ends[:count], now_ms, numbers=chunk.numbers[:count])
@@ -24,7 +25,7 @@ def scanned(scanner: Scanner, chunk: Chunk, count: int, now_ms: int) -> tuple[pa
     made = [pa.array(found.sure)]
     for kind, values, lengths in zip(scanner.kinds, found.values, found.lengths, strict=True):
         made.append(_column(chunk.data, kind, values[:rows], lengths[:rows]))
-    table = pa.table(made, names=["n", *(f.column for f in scanner.fields)])
+    table = pa.table(made, names=[NUMBER_COLUMN, *(f.column for f in scanner.fields)])
     return table, np.concatenate([found.unsure, np.arange(count, len(chunk))])
 
 

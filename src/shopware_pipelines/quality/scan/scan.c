@@ -144,7 +144,7 @@ static int64_t iso_ms(const uint8_t *p, const uint8_t *end) {
     if (end - p < 17) return -1;
     int century = two(p), year = two(p + 2), month = two(p + 5), day = two(p + 8), hour = two(p + 11),
         minute = two(p + 14), second = 0, ms = 0;
-    if (century < 0 || year < 0 || p[4] != '-' || p[7] != '-' || (p[10] != 'T' && p[10] != ' ') || p[13] != ':') return -1;
+    if (century < 0 || year < 0 || p[4] != '-' || p[7] != '-' || (p[10] != 'T' && p[10] != 't' && p[10] != ' ') || p[13] != ':') return -1;
     year += century * 100;
     int leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     if (year < 1970 || month < 1 || month > 12 || day < 1 || day > DAYS[month - 1] + (leap && month == 2)) return -1;
@@ -161,16 +161,21 @@ static int64_t iso_ms(const uint8_t *p, const uint8_t *end) {
         }
     }
     int64_t offset = 0;
-    if (*p != 'Z') {
-        int sign = *p == '+' ? 1 : *p == '-' ? -1 : 0, hours = sign ? two(p + 1) : -1;
-        if (hours < 0 || hours > 23) return -1;
-        p += p[3] == ':' ? 4 : 3;
-        int minutes = two(p);
-        if (minutes < 0 || minutes > 59) return -1;
-        offset = sign * (hours * 60 + minutes);
+    if (*p == 'Z' || *p == 'z') {
         p++;
+    } else {
+        int sign = *p == '+' ? 1 : *p == '-' ? -1 : 0, hours = sign ? two(p + 1) : -1, minutes = 0;
+        if (hours < 0 || hours > 23) return -1;
+        p += 3;
+        if (p < end) {
+            p += *p == ':';
+            minutes = two(p);
+            if (minutes < 0 || minutes > 59) return -1;
+            p += 2;
+        }
+        offset = sign * (hours * 60 + minutes);
     }
-    if (p + 1 != end) return -1;
+    if (p != end) return -1;
     /* Days of the civil calendar, with March as the first month, so that the leap day is the last of its year. */
     int64_t y = month > 2 ? year : year - 1, m = (month + 9) % 12;
     int64_t days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1 - 719468;
