@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import psutil
 import pytest
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.local import stack
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.home import Home
@@ -74,7 +75,7 @@ def kill(home: Home) -> None:
     for process in members:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-    psutil.wait_procs(members, timeout=10)
+    psutil.wait_procs(members, timeout=PATIENCE_SECONDS)
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in members)
 
 

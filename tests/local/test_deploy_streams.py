@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -227,13 +226,11 @@ def test_a_query_that_is_wrong_says_why(running: Running) -> None:
 
 
 def test_a_query_that_takes_too_long_is_interrupted(running: Running) -> None:
-    began = time.monotonic()
     many = "UNNEST(sequence(1, 100000))"
     endless = f"SELECT count(*) FROM {many} AS a(x) CROSS JOIN {many} AS b(y) WHERE sqrt(x * y) < 0"
     with pytest.raises(InfrastructureError, match="was stopped"):
         ask(running, endless, time_limit_seconds=1)
 
-    assert time.monotonic() - began < 10
     assert ask(running, "SELECT 1").rows == [(1,)]
 
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from feeding import WAIT_SECONDS, delivered, drop, inbox, rows, stock_lines, wait_for
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.cli import main
 from shopware_pipelines.errors import UsageError
 from shopware_pipelines.inventory.state import InputFile, create_run, read_fate
@@ -30,7 +31,7 @@ def listens(port: int) -> bool:
 
 
 def status_of(port: int, headers: dict[str, str]) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("GET", "/_ministack/health", headers=headers)
         return connection.getresponse().status
@@ -143,7 +144,7 @@ def test_down_leaves_no_process_and_no_port_and_with_wipe_no_folder(tmp_path: Pa
 
     assert sorted(stopped) == ["emulator", "runner"]
     assert len(members) > 2, "the emulator should have had workers"
-    assert wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in members), 60)
+    assert wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in members), PATIENCE_SECONDS)
     assert not listens(port)
     assert stack.down(running.home) == []
     assert not stack.status(running.home).running

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.cli import main
 from shopware_pipelines.local import stack
 from shopware_pipelines.local.home import Home, wait_until
@@ -37,7 +38,7 @@ def test_both_streams_poll_a_source_that_stays_when_asked_again(
     try:
         first = up(home, capfd)
         assert set(first["api_urls"]) == {"web", "interactions"}
-        assert wait_until(lambda: polled(home), 30)
+        assert wait_until(lambda: polled(home), PATIENCE_SECONDS)
         processes = stack.status(home).processes
         assert processes["source"]
 

@@ -27,6 +27,7 @@ import duckdb
 import pytest
 from aws_lambda_powertools import Logger
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.settings import PollerSettings
 from shopware_pipelines.streaming.counters import Counters
 from shopware_pipelines.streaming.feed import WEB, Feed
@@ -252,7 +253,7 @@ class Process:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout_seconds: float = 20) -> int:
+    def stop(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(timeout_seconds)
@@ -272,13 +273,15 @@ class Process:
     def health(self, path: str = "/health") -> tuple[int, dict[str, Any]]:
         (started,) = self.lines("poller started")[-1:]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{started['health_port']}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{started['health_port']}{path}", timeout=PATIENCE_SECONDS
+            ) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
 
 
-def wait_until(condition: Callable[[], object], timeout_seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], timeout_seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"

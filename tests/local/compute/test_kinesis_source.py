@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.local import stack
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.emulator.kinesis.streams import KEEP_SECONDS
@@ -136,7 +137,7 @@ def test_what_was_there_before_comes_in_batches_in_order(mapped: Mapped) -> None
     numbers = mapped.put(*texts)
     mapped.map(BatchSize=10)
 
-    assert wait_until(lambda: len(mapped.texts()) >= 25, 20)
+    assert wait_until(lambda: len(mapped.texts()) >= 25, PATIENCE_SECONDS)
     calls = mapped.calls()
     assert [len(batch) for batch, _ in calls] == [10, 10, 5]
     assert mapped.texts() == texts
@@ -156,7 +157,7 @@ def test_the_window_gathers(mapped: Mapped) -> None:
         mapped.put(text)
         time.sleep(0.15)
 
-    assert wait_until(lambda: len(mapped.texts()) == 6, 15)
+    assert wait_until(lambda: len(mapped.texts()) == 6, PATIENCE_SECONDS)
     assert len(mapped.calls()) <= 2
 
 
@@ -164,7 +165,7 @@ def test_only_poison_is_given_up_and_its_place_is_told(mapped: Mapped) -> None:
     numbers = mapped.put("a", "b", "poison", "c")
     mapped.map(BatchSize=10, MaximumRetryAttempts=1, BisectBatchOnFunctionError=True)
 
-    assert wait_until(lambda: mapped.waiting() == 1 and "c" in mapped.texts()[-1:], 30)
+    assert wait_until(lambda: mapped.waiting() == 1 and "c" in mapped.texts()[-1:], PATIENCE_SECONDS)
     (letter,) = mapped.dead_letters()
     info = letter["KinesisBatchInfo"]
     assert (info["startSequenceNumber"], info["endSequenceNumber"]) == (numbers[2], numbers[2])
@@ -189,9 +190,9 @@ def test_a_batch_that_fails_as_a_whole_comes_again_and_is_given_up(
     mapped.put("a", trouble)
     mapped.map(BatchSize=10, MaximumRetryAttempts=1)
 
-    assert wait_until(lambda: mapped.waiting() == 1, 30)
+    assert wait_until(lambda: mapped.waiting() == 1, PATIENCE_SECONDS)
     mapped.put("after")
-    assert wait_until(lambda: "after" in mapped.texts(), 10)
+    assert wait_until(lambda: "after" in mapped.texts(), PATIENCE_SECONDS)
     assert mapped.texts() == ["a", trouble, "a", trouble, "after"]
     (letter,) = mapped.dead_letters()
     assert letter["responseContext"].get("functionError") == error
@@ -204,7 +205,7 @@ def test_a_consumer_of_what_comes_gets_nothing_older(mapped: Mapped) -> None:
     time.sleep(2.5)
     mapped.put("new")
 
-    assert wait_until(lambda: bool(mapped.texts()), 10)
+    assert wait_until(lambda: bool(mapped.texts()), PATIENCE_SECONDS)
     assert mapped.texts() == ["new"]
 
 
@@ -214,7 +215,7 @@ def test_no_event_is_larger_than_a_payload_may_be(mapped: Mapped) -> None:
         mapped.put(*large[start : start + 4])
     mapped.map(BatchSize=100)
 
-    assert wait_until(lambda: len(mapped.texts()) == 8, 30)
+    assert wait_until(lambda: len(mapped.texts()) == 8, PATIENCE_SECONDS)
     assert mapped.texts() == large
     assert all(sum(map(len, batch)) * 4 / 3 < 6 * 1024 * 1024 for batch, _ in mapped.calls())
     assert len(mapped.calls()) >= 2
@@ -224,21 +225,21 @@ def test_no_event_is_larger_than_a_payload_may_be(mapped: Mapped) -> None:
 def test_the_stream_lets_go_of_what_is_consumed_but_not_of_what_a_dead_letter_names(mapped: Mapped) -> None:
     mapped.put("a", "poison", "b", "c")
     mapped.map(BatchSize=10, MaximumRetryAttempts=0, BisectBatchOnFunctionError=True)
-    assert wait_until(lambda: "c" in mapped.texts(), 20)
+    assert wait_until(lambda: "c" in mapped.texts(), PATIENCE_SECONDS)
 
     assert wait_until(lambda: mapped.retained() == 3, KEEP_SECONDS + 10), "from the dead letter on"
     time.sleep(2)
     assert mapped.retained() == 3
 
     assert len(mapped.dead_letters()) == 1
-    assert wait_until(lambda: mapped.retained() == 0, 20)
+    assert wait_until(lambda: mapped.retained() == 0, PATIENCE_SECONDS)
 
 
 def test_a_killed_runner_goes_on_where_it_was(own_stack: Running) -> None:
     mapped = make(own_stack.clients, "survives")
     mapped.put("a", "b")
     mapped.map(BatchSize=10)
-    assert wait_until(lambda: len(mapped.texts()) == 2, 20)
+    assert wait_until(lambda: len(mapped.texts()) == 2, PATIENCE_SECONDS)
     time.sleep(0.5)  # the position is written after the call
     (runner,) = (p.running() for p in own_stack.home.processes() if p.name == "runner")
     assert runner is not None
@@ -247,7 +248,7 @@ def test_a_killed_runner_goes_on_where_it_was(own_stack: Running) -> None:
 
     mapped.clients = Clients(stack.up(own_stack.home, port=0).endpoint_url)
 
-    assert wait_until(lambda: "c" in mapped.texts(), 20)
+    assert wait_until(lambda: "c" in mapped.texts(), PATIENCE_SECONDS)
     assert mapped.texts() == ["a", "b", "c"]
 
 
@@ -265,4 +266,4 @@ def test_a_killed_emulator_loses_no_record(own_stack: Running) -> None:
     assert mapped.retained() == 100
     assert mapped.put("later")[0] > numbers[-1]
     mapped.map(BatchSize=200)
-    assert wait_until(lambda: len(mapped.texts()) == 101, 20)
+    assert wait_until(lambda: len(mapped.texts()) == 101, PATIENCE_SECONDS)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 from botocore.exceptions import ClientError
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.errors import DataError
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.compute.queue_source import failures
@@ -116,7 +117,7 @@ class Mapped:
             self.hurry()
             return condition()
 
-        return wait_until(look, 60)
+        return wait_until(look, PATIENCE_SECONDS)
 
     def waiting(self, url: str) -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -178,7 +179,7 @@ class TestOnTheStack:
         bodies = [str(i) for i in range(25)]
         mapped.send(*bodies)
 
-        assert wait_until(lambda: len(mapped.bodies()) >= 25 and not mapped.waiting(mapped.queue), 60)
+        assert wait_until(lambda: len(mapped.bodies()) >= 25 and not mapped.waiting(mapped.queue), PATIENCE_SECONDS)
         batches = mapped.batches()
         assert sorted(mapped.bodies(), key=int) == bodies
         assert max(map(len, batches)) > 10

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.local import stack
 from shopware_pipelines.local.compute.services import Services, Task, _Supervised
 from shopware_pipelines.local.home import Home, wait_until
@@ -114,13 +115,13 @@ def test_a_process_that_cannot_be_written_down_does_not_go_on(tmp_path: Path) ->
 
     def write_down() -> None:
         number = next(calls)
-        assert wait_until(lambda: len(begun(tmp_path, "one")) == number, 20)
+        assert wait_until(lambda: len(begun(tmp_path, "one")) == number, PATIENCE_SECONDS)
         if number < 3:
             raise OSError("the disk is full")
 
     supervised = _Supervised(sleeper("one", tmp_path), Home(tmp_path / "home"), write_down)
     try:
-        assert wait_until(lambda: len(begun(tmp_path, "one")) == 3, 20)
+        assert wait_until(lambda: len(begun(tmp_path, "one")) == 3, PATIENCE_SECONDS)
         *failed, last = begun(tmp_path, "one")
         assert [pid for pid in failed if runs(pid)] == []
         assert runs(last)
@@ -154,13 +155,13 @@ def service(running: Running, tmp_path: Path, request: pytest.FixtureRequest) ->
     made = Service(running, tmp_path, f"service-{abs(hash(request.node.name)) % 10**8}")
     yield made
     made.scale(0)
-    assert wait_until(lambda: not made.alive(), 30)
+    assert wait_until(lambda: not made.alive(), PATIENCE_SECONDS)
 
 
 def test_a_service_runs_with_its_environment_and_ours(service: Service, running: Running) -> None:
     service.create(COLOUR="red", AWS_ENDPOINT_URL="https://example.com", STAGE="prod")
 
-    assert wait_until(lambda: len(service.alive()) == 1, 20)
+    assert wait_until(lambda: len(service.alive()) == 1, PATIENCE_SECONDS)
     found = json.loads((service.folder / "environment.json").read_text())
     assert found["COLOUR"] == "red"
     assert (found["AWS_ENDPOINT_URL"], found["STAGE"]) == (running.home.endpoint_url, "local")
@@ -179,18 +180,18 @@ def test_without_a_wanted_count_nothing_runs(service: Service) -> None:
 
 def test_a_process_that_is_killed_is_started_again(service: Service) -> None:
     service.create()
-    assert wait_until(lambda: len(service.alive()) == 1, 20)
+    assert wait_until(lambda: len(service.alive()) == 1, PATIENCE_SECONDS)
     (first,) = service.alive()
 
     psutil.Process(first).kill()
 
-    assert wait_until(lambda: len(service.alive() - {first}) == 1, 20)
+    assert wait_until(lambda: len(service.alive() - {first}) == 1, PATIENCE_SECONDS)
 
 
 def test_a_process_that_dies_at_once_is_started_again_ever_later(service: Service) -> None:
     service.create(DIES="yes")
 
-    assert wait_until(lambda: len(service.diary("began")) >= 4, 30)
+    assert wait_until(lambda: len(service.diary("began")) >= 4, PATIENCE_SECONDS)
     times = [at for _, at in service.diary("began")]
     pauses = [after - before for before, after in pairwise(times)]
     assert pauses[0] < pauses[1] < pauses[2]
@@ -199,13 +200,13 @@ def test_a_process_that_dies_at_once_is_started_again_ever_later(service: Servic
 def test_two_are_two_with_a_spool_each(service: Service, running: Running) -> None:
     service.create(desired=2)
 
-    assert wait_until(lambda: len(service.alive()) == 2, 20)
+    assert wait_until(lambda: len(service.alive()) == 2, PATIENCE_SECONDS)
     assert {f"{service.name}", f"{service.name}-2"} <= {p.name for p in (running.home.folder / "spool").iterdir()}
 
 
 def test_a_new_definition_replaces_the_process_when_it_has_flushed(service: Service) -> None:
     service.create(FLUSH_SECONDS="1")
-    assert wait_until(lambda: len(service.alive()) == 1, 20)
+    assert wait_until(lambda: len(service.alive()) == 1, PATIENCE_SECONDS)
     (first,) = service.alive()
 
     definition = service.define(COLOUR="blue")
@@ -213,7 +214,7 @@ def test_a_new_definition_replaces_the_process_when_it_has_flushed(service: Serv
         cluster=service.name, service=service.name, taskDefinition=definition, desiredCount=1
     )
 
-    assert wait_until(lambda: len(service.alive() - {first}) == 1, 30)
+    assert wait_until(lambda: len(service.alive() - {first}) == 1, PATIENCE_SECONDS)
     (_, flushed), (_, began) = service.diary("flushed")[0], service.diary("began")[1]
     assert flushed < began, "never two at a time"
 
@@ -234,7 +235,7 @@ def test_what_is_no_python_is_not_run(service: Service, running: Running) -> Non
     def said() -> bool:
         return f"service {service.name}: ['touch'" in (running.home.logs / "runner.log").read_text()
 
-    assert wait_until(said, 10)
+    assert wait_until(said, PATIENCE_SECONDS)
     assert not marker.exists()
 
 
@@ -242,7 +243,7 @@ def test_what_is_no_python_is_not_run(service: Service, running: Running) -> Non
 def test_down_lets_a_service_flush(own_stack: Running, tmp_path: Path, kill_the_runner: bool) -> None:
     service = Service(own_stack, tmp_path, "flushes")
     service.create(FLUSH_SECONDS="2")
-    assert wait_until(lambda: len(service.alive()) == 1, 20)
+    assert wait_until(lambda: len(service.alive()) == 1, PATIENCE_SECONDS)
     if kill_the_runner:
         (runner,) = (p.running() for p in own_stack.home.processes() if p.name == "runner")
         assert runner is not None
@@ -258,7 +259,7 @@ def test_down_lets_a_service_flush(own_stack: Running, tmp_path: Path, kill_the_
 def test_a_new_runner_replaces_what_the_killed_one_had_left(own_stack: Running, tmp_path: Path) -> None:
     service = Service(own_stack, tmp_path, "orphan")
     service.create(FLUSH_SECONDS="1")
-    assert wait_until(lambda: len(service.alive()) == 1, 20)
+    assert wait_until(lambda: len(service.alive()) == 1, PATIENCE_SECONDS)
     (first,) = service.alive()
     (runner,) = (p.running() for p in own_stack.home.processes() if p.name == "runner")
     assert runner is not None
@@ -266,6 +267,6 @@ def test_a_new_runner_replaces_what_the_killed_one_had_left(own_stack: Running, 
 
     stack.up(own_stack.home, port=0)
 
-    assert wait_until(lambda: len(service.alive() - {first}) == 1, 30)
+    assert wait_until(lambda: len(service.alive() - {first}) == 1, PATIENCE_SECONDS)
     assert first not in service.alive()
     assert service.diary("flushed")[0][0] == first

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from feeding import drop, rows, stock_lines, wait_for
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.local import stack
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.emulator.snapshots import SAVE_PATH
@@ -61,7 +62,7 @@ def run_job(running: Running, name: str, **arguments: str) -> dict[str, Any]:
         found: dict[str, Any] = client.get_job_run(JobName=name, RunId=run_id)["JobRun"]
         return found
 
-    assert wait_until(lambda: look()["JobRunState"] not in ("STARTING", "RUNNING", "WAITING"), 30)
+    assert wait_until(lambda: look()["JobRunState"] not in ("STARTING", "RUNNING", "WAITING"), PATIENCE_SECONDS)
     return look()
 
 
@@ -110,7 +111,7 @@ def execute(running: Running, name: str, resource: str, job: str) -> dict[str, A
     def look() -> dict[str, Any]:
         return dict(client.describe_execution(executionArn=execution))
 
-    assert wait_until(lambda: look()["status"] != "RUNNING", 30)
+    assert wait_until(lambda: look()["status"] != "RUNNING", PATIENCE_SECONDS)
     return look()
 
 
@@ -148,7 +149,7 @@ def test_a_job_that_does_not_exist_is_the_error_that_glue_has(running: Running) 
 
 
 def ask(running: Running, method: str, path: str, headers: dict[str, str]) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE_SECONDS)
     try:
         connection.request(method, path, headers=headers)
         return connection.getresponse().status
@@ -201,7 +202,7 @@ def drop_without_runner(running: Running, key: str, data: bytes) -> None:
     process(running, "runner").kill()
     before = waiting(running)
     drop(running.clients, running.outputs, key, data)
-    assert wait_until(lambda: waiting(running) > before, 10)
+    assert wait_until(lambda: waiting(running) > before, PATIENCE_SECONDS)
 
 
 def test_without_the_runner_nothing_takes_messages(own_stack: Running) -> None:
@@ -249,7 +250,9 @@ def test_down_also_ends_what_a_killed_emulator_had_started(own_stack: Running) -
     make_job(own_stack, "sleeps", SLEEPS)
     glue(own_stack.clients).start_job_run(JobName="sleeps")
     leaders = {p.pid for p in own_stack.home.processes()}
-    assert wait_until(lambda: any("--JOB_RUN_ID" in p.cmdline() for p in members_of_sessions(leaders)), 10)
+    assert wait_until(
+        lambda: any("--JOB_RUN_ID" in p.cmdline() for p in members_of_sessions(leaders)), PATIENCE_SECONDS
+    )
 
     process(own_stack, "emulator").send_signal(signal.SIGKILL)
     stack.down(own_stack.home)

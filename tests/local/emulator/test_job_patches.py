@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.local.emulator.jobs import Ending, arguments, run_script, time_limit_seconds
 from shopware_pipelines.local.home import wait_until
 
@@ -68,4 +69,6 @@ def test_a_script_whose_time_is_over_ends_with_all_it_has_started(tmp_path: Path
 
     assert ending == Ending("TIMEOUT", "Job run exceeded its time limit")
     pid = int(child.read_text(encoding="utf-8"))
-    assert wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 60)
+    assert wait_until(
+        lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, PATIENCE_SECONDS
+    )

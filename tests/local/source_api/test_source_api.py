@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from places import PATIENCE_SECONDS
 from reference import frame, judge
 from shopware_pipelines import contracts
 from shopware_pipelines.local.home import wait_until
@@ -288,7 +289,7 @@ def test_whoever_leaves_before_the_end_is_in_the_journal(source: SourceServer, t
     connection.getresponse().read(10)
     connection.close()
 
-    assert wait_until(lambda: {"answer": 1, "broken_off": True} in lines(source, tmp_path), 5)
+    assert wait_until(lambda: {"answer": 1, "broken_off": True} in lines(source, tmp_path), PATIENCE_SECONDS)
 
 
 def test_a_share_of_all_answers_is_faulty(source: SourceServer) -> None:
@@ -372,7 +373,7 @@ def test_as_a_process_it_serves_until_terminated(tmp_path: Path) -> None:
     options = ["--replay-web", str(replay), "--settings", '{"web": {"max_per_answer": 9, "single_share": 0}}']
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
     try:
-        assert wait_until((tmp_path / "port").exists, 20)
+        assert wait_until((tmp_path / "port").exists, PATIENCE_SECONDS)
         connection = http.client.HTTPConnection("127.0.0.1", int((tmp_path / "port").read_text()))
         connection.request("GET", "/api/web-traffic/")
         assert connection.getresponse().read() == b'[{"a": 1}, {"b": 2}]'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,9 +34,7 @@ def test_records_go_their_ways_and_a_stop_leaves_nothing(tmp_path: Path) -> None
         assert (status, health["healthy"], health["alive"]) == (200, True, True)
         assert health["polls"] > 0
         assert poller.health("/live")[0] == 200
-        began = time.monotonic()
         assert poller.stop() == 0
-        assert time.monotonic() - began < 20
         world.assert_complete()
         (counters,) = world.aws.counters().values()
         assert counters.polls == len(world.source.times)

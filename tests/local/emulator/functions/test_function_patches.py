@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.emulator.functions import invocations as functions
 from shopware_pipelines.local.emulator.metrics import embedded_metrics
@@ -249,7 +250,7 @@ def test_an_alarm_is_raised_by_its_own_function_and_only_once(running: Running) 
     assert not wait_until(lambda: raised.state() == "ALARM", 3)
     mine.call(fail=True)
 
-    assert wait_until(lambda: raised.state() == "ALARM", 10)
+    assert wait_until(lambda: raised.state() == "ALARM", PATIENCE_SECONDS)
     time.sleep(3)
     messages = running.clients.sqs.receive_message(QueueUrl=inbox, MaxNumberOfMessages=10)["Messages"]
     assert [json.loads(json.loads(m["Body"])["Message"])["NewStateValue"] for m in messages] == ["ALARM"]
@@ -261,14 +262,14 @@ def test_an_alarm_ends_by_itself(running: Running) -> None:
     data: Any = [{"MetricName": "Once", "Value": 1.0}]
     other_client(running.clients, "cloudwatch").put_metric_data(Namespace="Tests", MetricData=data)
 
-    assert wait_until(lambda: ending.state() == "ALARM", 10)
-    assert wait_until(lambda: ending.state() == "OK", 25)
+    assert wait_until(lambda: ending.state() == "ALARM", PATIENCE_SECONDS)
+    assert wait_until(lambda: ending.state() == "OK", PATIENCE_SECONDS)
 
 
 def test_an_alarm_for_missing_data_is_raised_by_silence(running: Running) -> None:
     silent = alarm(running, "silent", Namespace="Tests", MetricName="Never", TreatMissingData="breaching")
 
-    assert wait_until(lambda: silent.state() == "ALARM", 10)
+    assert wait_until(lambda: silent.state() == "ALARM", PATIENCE_SECONDS)
 
 
 def test_a_queue_says_how_many_wait(running: Running) -> None:
@@ -280,14 +281,14 @@ def test_a_queue_says_how_many_wait(running: Running) -> None:
 
     running.clients.sqs.send_message(QueueUrl=queue, MessageBody="dead")
 
-    assert wait_until(lambda: deep.state() == "ALARM", 10)
+    assert wait_until(lambda: deep.state() == "ALARM", PATIENCE_SECONDS)
 
 
 # -- schedules and notifications --------------------------------------------------------------------------------------
 
 
 def fire(running: Running, rule: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("POST", f"/_swp/fire?rule={rule}")
         return connection.getresponse().status
@@ -303,7 +304,7 @@ def test_a_scheduled_rule_calls_its_function(running: Running, function: Functio
 
     assert fire(running, function.name) == 204
 
-    assert wait_until(lambda: len(function.seen()) == 1, 15)
+    assert wait_until(lambda: len(function.seen()) == 1, PATIENCE_SECONDS)
     (event,) = function.seen()
     assert (event["source"], event["detail-type"]) == ("aws.events", "Scheduled Event")
     time.sleep(1)
@@ -324,7 +325,7 @@ def test_a_new_object_calls_the_function_that_its_bucket_names(running: Running,
     s3.put_object(Bucket=bucket, Key="elsewhere/x", Body=b"")
     s3.put_object(Bucket=bucket, Key="events/year=2026/a b+c.parquet", Body=b"12345")
 
-    assert wait_until(lambda: len([e for e in function.seen() if "Records" in e]) == 1, 15)
+    assert wait_until(lambda: len([e for e in function.seen() if "Records" in e]) == 1, PATIENCE_SECONDS)
     (event,) = [e for e in function.seen() if "Records" in e]
     (record,) = event["Records"]
     assert record["s3"]["bucket"]["name"] == bucket

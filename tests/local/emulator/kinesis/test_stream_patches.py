@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.emulator.kinesis import streams
 from shopware_pipelines.local.emulator.kinesis.stream_log import ADOPT, LoggedRecords, open_log
@@ -379,7 +380,7 @@ def test_files_go_when_memory_has_let_go(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def post(running: Running, path: str, body: Any = None, **query: Any) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("POST", f"{path}?{urllib.parse.urlencode(query)}", json.dumps(body or {}).encode())
         return connection.getresponse().status
@@ -416,7 +417,7 @@ def test_a_service_is_down_when_it_is_asked_to_be(running: Running, service: str
         call(once)
     CALLS[other](once)
     assert post(running, "/_swp/outage", service=service, seconds=0.5) == 204
-    assert wait_until(lambda: works(call, once), 5), "it comes back by itself"
+    assert wait_until(lambda: works(call, once), PATIENCE_SECONDS), "it comes back by itself"
 
     assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
     assert "ServiceUnavailable" in raised.value.response["Error"]["Code"]
@@ -433,7 +434,7 @@ def works(call: Callable[[Clients], Any], clients: Clients) -> bool:
 @pytest.mark.stack
 def test_the_paths_are_not_open_to_a_web_page(running: Running) -> None:
     for path in ("/_swp/outage", "/_swp/consumed", "/_swp/fire"):
-        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE_SECONDS)
         connection.request("POST", path, b"{}", {"Origin": "https://example.com"})
         assert connection.getresponse().status == 403
         connection.close()
