@@ -159,12 +159,12 @@ MISTAKES = {
     "no bucket but a key": Mistake("inventory run ok.jsonl --lake s3:///prefix", ("expected s3://bucket/key",)),
     "a file without a bucket": Mistake("inventory run s3:// --lake lake", ("expected s3://bucket/key",)),
     "another kind of URL": Mistake("inventory run ok.jsonl --lake gs://bucket/x", ("expected s3://bucket/key",)),
-    "an endpoint that is no URL": Mistake("inventory run ok.jsonl --lake s3://b --endpoint-url here", ("here",)),
+    "an endpoint that is no URL": Mistake("inventory run ok.jsonl --lake s3://bucket --endpoint-url here", ("here",)),
     "an endpoint without a scheme": Mistake(
-        "inventory run ok.jsonl --lake s3://b --endpoint-url localhost:4566", ("'localhost:4566' is no URL", "http://")
+        "inventory run ok.jsonl --lake s3://bucket --endpoint-url localhost:4566", ("'localhost:4566' is no URL", "http://")
     ),
     "an endpoint with half an address": Mistake(
-        "inventory run ok.jsonl --lake s3://b --endpoint-url http://[::1", ("no URL",)
+        "inventory run ok.jsonl --lake s3://bucket --endpoint-url http://[::1", ("no URL",)
     ),
     "something else where the table belongs": Mistake(
         "inventory run ok.jsonl --lake foreign", ("exists and is not a Delta table", "choose another lake")

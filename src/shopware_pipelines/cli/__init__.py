@@ -90,7 +90,8 @@ def _explain(error: Exception) -> int:
         case RuntimeError() if str(error) == "Query interrupted":  # how DuckDB passes on Ctrl-C
             return fail("stopped", EXIT_INTERRUPTED)
         case NoArgsIsHelpError():
-            return 2  # the help page is out already
+            typer.echo(error.format_message())  # the help page
+            return 2
         case ClickException():
             return fail(error.format_message(), error.exit_code)
         case PipelineError():

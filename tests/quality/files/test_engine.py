@@ -442,7 +442,8 @@ def test_checking_again_writes_the_same_bytes(checkers: dict[str, Checker], tmp_
 def test_two_halves_have_the_fates_of_the_whole(
     checkers: dict[str, Checker], tmp_path: Path, name: str, seed: int, cut: int
 ) -> None:
-    lines = mixed(name, seed, 300)
+    # An input that begins with a bracket is an array, wherever it was cut off.
+    lines = [line for line in mixed(name, seed, 300) if not line.lstrip().startswith(b"[")]
     whole, first, second = (
         fates_of(check_file(checkers[name], lines_of(*part), tmp_path)) for part in (lines, lines[:cut], lines[cut:])
     )
