@@ -161,7 +161,8 @@ MISTAKES = {
     "another kind of URL": Mistake("inventory run ok.jsonl --lake gs://bucket/x", ("expected s3://bucket/key",)),
     "an endpoint that is no URL": Mistake("inventory run ok.jsonl --lake s3://bucket --endpoint-url here", ("here",)),
     "an endpoint without a scheme": Mistake(
-        "inventory run ok.jsonl --lake s3://bucket --endpoint-url localhost:4566", ("'localhost:4566' is no URL", "http://")
+        "inventory run ok.jsonl --lake s3://bucket --endpoint-url localhost:4566",
+        ("'localhost:4566' is no URL", "http://"),
     ),
     "an endpoint with half an address": Mistake(
         "inventory run ok.jsonl --lake s3://bucket --endpoint-url http://[::1", ("no URL",)
