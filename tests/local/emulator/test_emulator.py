@@ -190,11 +190,13 @@ def process(running: Running, name: str) -> psutil.Process:
 
 
 def waiting(running: Running) -> int:
-    """Notifications in the queue."""
-    answer = running.clients.sqs.get_queue_attributes(
-        QueueUrl=running.outputs["NotificationQueueUrl"], AttributeNames=["ApproximateNumberOfMessages"]
-    )
-    return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+    """Notifications in the queue, those included that somebody has received and not deleted: a killed runner's last
+    request may still get one."""
+    attributes = running.clients.sqs.get_queue_attributes(
+        QueueUrl=running.outputs["NotificationQueueUrl"],
+        AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+    )["Attributes"]
+    return sum(map(int, attributes.values()))
 
 
 def drop_without_runner(running: Running, key: str, data: bytes) -> None:
