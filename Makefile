@@ -7,6 +7,7 @@ DELTA_VERSION := 3.3.2
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { command -v $$p; break; }; done)
 UV := .uv/bin/uv
+unexport PYTHONDONTWRITEBYTECODE # the tests start hundreds of processes: each would compile every module again
 RUN := .venv/bin/
 SWP := $(RUN)swp
 

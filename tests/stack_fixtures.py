@@ -1,6 +1,7 @@
 """Real stacks for tests, as a pytest plugin: `tests/conftest.py` names it.
 
-Starting a stack takes three seconds, so all tests of a worker that only feed it share one.
+Starting a stack takes three seconds, so all tests of a worker that only feed it share one. It ends with the last of
+them: a stack that waits costs a tenth of a core.
 """
 
 from __future__ import annotations
@@ -98,10 +99,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("stack"))
 
 
+_shared: list[Path] = []
+"""The folder of the stack that tests share, while it is up."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """In a worker the tests that share a stack come one after the other."""
+    shares = "running" in getattr(nextitem, "fixturenames", ())
+    if "PYTEST_XDIST_WORKER" in os.environ and _shared and not shares:
+        throw_away(_shared.pop())
+
+
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A stack that tests may feed, but not stop; whoever looks at it finds what other tests have left."""
     folder = tmp_path_factory.mktemp("stack")
+    _shared.append(folder)
     try:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in ACCOUNT.items():
@@ -109,7 +123,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             running = start(folder)
         yield running
     finally:
-        throw_away(folder)
+        if folder in _shared:
+            throw_away(folder)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from test_inventory_template import Loader, cfn_lint, one_or_many
+from test_inventory_template import Loader, one_or_many
 
 from places import REPOSITORY
 from shopware_pipelines import settings
@@ -128,12 +128,6 @@ def environment(stream: str, function: str) -> dict[str, Any]:
 
 
 # -- as a whole -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.xdist_group("cfn-lint")
-@pytest.mark.parametrize("stream", STREAMS)
-def test_cfn_lint_has_nothing_to_say(stream: str) -> None:
-    assert cfn_lint(path(stream)) == ""
 
 
 @pytest.mark.parametrize(

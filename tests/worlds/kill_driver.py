@@ -1,10 +1,11 @@
 """Runs the pipeline once for every place where it could be killed, kills it there with SIGKILL, and runs it
 again.
 
-    python kill_driver.py SEED_LAKE FOLDER FILE...
+    python kill_driver.py EVERY FROM SEED_LAKE FOLDER FILE...
 
 A place is the moment before a change to a store (a read changes nothing, so a kill before it equals a kill
-before the next change), and four moments around the table's commit. Prints one JSON document per line: first
+before the next change), and four moments around the table's commit. Of the places before a change, every EVERYth is
+taken, beginning with that of index FROM. Prints one JSON document per line: first
 of an undisturbed run, then of each killed and repeated one. Each run is a fork of this process, which itself
 starts no threads.
 """
@@ -132,7 +133,7 @@ def in_child(work: Callable[[], None]) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def main(seed: Path, folder: Path, files: list[str]) -> None:
+def main(every: int, start: int, seed: Path, folder: Path, files: list[str]) -> None:
     def attempt(lake: Path, log: Path, die_at: int | None, result: Path | None) -> int:
         def work() -> None:
             summary = run(lake, files, log, die_at)
@@ -141,25 +142,23 @@ def main(seed: Path, folder: Path, files: list[str]) -> None:
 
         return in_child(work)
 
-    places: list[str] = []
-    at = -1
-    while at < len(places):
-        lake, log, result = folder / f"lake{at}", folder / f"log{at}", folder / f"result{at}"
+    def document(at: int | None) -> dict[str, Any]:
+        """Of a run that is killed at the place of that index, and repeated; or of one that is not killed."""
+        lake, result = folder / f"lake{at}", folder / f"result{at}"
         shutil.copytree(seed, lake)
-        killed = attempt(lake, log, at, None) if at >= 0 else None
-        status = attempt(lake, folder / f"again{at}", None, result) if at >= 0 else attempt(lake, log, None, result)
-        if at < 0:
-            places = log.read_text().splitlines()
-        document = json.loads(result.read_text()) if status == 0 else None
-        was_killed = killed is not None and os.WIFSIGNALED(killed)
-        sys.stdout.write(
-            json.dumps({"place": places[at] if at >= 0 else "", "killed": was_killed, "outcome": document}) + "\n"
-        )
+        killed = at is not None and os.WIFSIGNALED(attempt(lake, folder / f"log{at}", at, None))
+        status = attempt(lake, folder / f"again{at}", None, result)
         shutil.rmtree(lake)
-        at += 1
-        if at == len(places):
-            break
+        return {"killed": killed, "outcome": json.loads(result.read_text()) if status == 0 else None}
+
+    def tell(place: str, found: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps({"place": place, **found}) + "\n")
+
+    tell("", document(None))
+    for at, place in enumerate((folder / "againNone").read_text().splitlines()):
+        if at % every == start or "commit" in place or place == "the end":
+            tell(place, document(at))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), sys.argv[5:])

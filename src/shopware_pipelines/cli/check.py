@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 import typer
 
 from shopware_pipelines.cli.drafts import Output, drafts, remove
-from shopware_pipelines.cli.output import bytes_progress, emit_json, number, stdout
+from shopware_pipelines.cli.output import aligned, bytes_progress, emit_json, number
 from shopware_pipelines.cli.stdin import interruptible_stdin
 from shopware_pipelines.errors import UnreadableInputError, UsageError
 from shopware_pipelines.quality.reasons import MEANING
@@ -194,37 +194,30 @@ def _document(contract: Contract, results: list[tuple[str, Counts]], total: Coun
 def _show(
     contract: Contract, results: list[tuple[str, Counts]], total: Counts, valid_dir: Path | None, rejected: Path | None
 ) -> None:
-    from rich.table import Table
-
-    console = stdout()
-    table = Table(title=f"{contract.name} {contract.version}", title_justify="left", box=None, pad_edge=False)
-    for heading in ("file", "records", "valid", "rejected"):
-        table.add_column(heading, justify="left" if heading == "file" else "right", overflow="fold")
+    headings = ("file", "records", "valid", "rejected")
     rows = [*results, *([("all", total)] if len(results) > 1 else [])]
-    for name, counts in rows:
-        table.add_row(name, number(counts.records), number(counts.valid), number(counts.rejected))
-    console.print(table)
+    table = [(name, number(c.records), number(c.valid), number(c.rejected)) for name, c in rows]
+    typer.echo(f"{contract.name} {contract.version}")
+    typer.echo(aligned([headings, *table], right=(1, 2, 3)))
     if total.blank_lines:
-        console.print(f"{number(total.blank_lines)} blank lines are no records.")
+        typer.echo(f"{number(total.blank_lines)} blank lines are no records.")
     _show_counts("Rejected because", total.reasons)
     _show_counts("Valid, but noticed", total.warnings)
     for name, counts in results:
         if counts.hint:
-            console.print(f"\n{name}: {counts.hint}", soft_wrap=True)
+            typer.echo(f"\n{name}: {counts.hint}")
     for what, path in (("valid records", valid_dir), ("rejected records", rejected)):
         if path is not None:
-            console.print(f"{what}: {path}", soft_wrap=True)
+            typer.echo(f"{what}: {path}")
 
 
 def _show_counts(title: str, counts: dict[str, int]) -> None:
-    from rich.table import Table
-
     if not counts:
         return
     noticed = {"unknown_field": "the record has a field that the contract does not know", "rule": MEANING["rule"]}
-    table = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False, show_header=False)
-    table.add_column(justify="right")
+    table = []
     for code, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         kind = code.partition(":")[0]
-        table.add_row(number(count), code, MEANING.get(kind, noticed.get(kind, "")))
-    stdout().print(table)
+        table.append((number(count), code, MEANING.get(kind, noticed.get(kind, ""))))
+    typer.echo(f"\n{title}")
+    typer.echo(aligned(table, right=(0,)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PLAIN_COLUMNS: Final = 120
 """Width of a result that goes to a file or a pipe."""
+BAR_FROM_BYTES: Final = 32 << 20
+"""Less is checked in less time than it takes to load what draws a bar."""
 
 
 def stdout() -> Console:
@@ -52,6 +54,20 @@ def require_extra(extra: str, module: str) -> None:
         raise UsageError(f"this command needs the extra {extra!r}: pip install 'shopware-pipelines[{extra}]'")
 
 
+def aligned(rows: Iterable[Sequence[str]], right: Collection[int]) -> str:
+    """Lines of columns, two spaces between them; those of index `right` end where others begin. `rows` are of one
+    length, and there are some."""
+    kept = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*kept, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if i in right else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in kept
+    )
+
+
 def number(value: int) -> str:
     """1234567 as 1,234,567."""
     return f"{value:,}"
@@ -59,14 +75,14 @@ def number(value: int) -> str:
 
 @contextmanager
 def bytes_progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar over bytes on stderr, on a terminal only; yields what to call with the bytes done so far."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = stderr()
-    if not console.is_terminal:
+    """A bar over bytes on stderr, on a terminal only, and only where there is time to look at it; yields what to call
+    with the bytes done so far."""
+    if not sys.stderr.isatty() or (total is not None and total < BAR_FROM_BYTES):
         yield lambda _: None
         return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=stderr(), transient=True) as progress:
         task = progress.add_task(description, total=total)
         yield lambda done: progress.update(task, completed=done)

@@ -1,7 +1,7 @@
 """What Lambda does for a stream: read each shard in order, gather batches, deliver them, remember how far it got.
 
 One thread for each shard. What becomes of a batch is in `delivery`. Delivery is at least once: after a kill, the batch
-that was under way is delivered again. Different from AWS: a shard is read five times a second, not once;
+that was under way is delivered again. Different from AWS: a shard to which records come is read five times a second;
 ParallelizationFactor, filters, tumbling windows and destinations other than queues are not there, which the log says;
 the parts of a shard that was split are not waited for.
 """
@@ -28,8 +28,10 @@ from shopware_pipelines.local.compute.positions import Positions
 from shopware_pipelines.local.compute.queue_source import failures
 from shopware_pipelines.local.log import log
 
-IDLE_SECONDS: Final = 0.2
-"""Between two reads of a shard that has nothing new."""
+READ_AGAIN_SECONDS: Final = 0.2
+"""Between two reads of a shard to which records come."""
+IDLE_SECONDS: Final = 1.0
+"""Between two reads of a shard to which none came for a while, as on AWS: a stack that waits costs little."""
 LOOK_AGAIN_SECONDS: Final = 5.0
 """For new shards, and for an empty dead-letter queue."""
 AFTER_AN_ERROR_SECONDS: Final = 1.0
@@ -207,6 +209,7 @@ class ShardReader:
         self.buffer: deque[Record] = deque()
         """Read, not yet delivered."""
         self._iterator: str | None = None
+        self._pause = READ_AGAIN_SECONDS
 
     def run(self, stop: threading.Event) -> None:
         """Until told to stop. Whatever goes wrong, it begins again where it was."""
@@ -242,7 +245,7 @@ class ShardReader:
                 break
             if deadline is not None and time.monotonic() >= deadline:
                 break
-            stop.wait(IDLE_SECONDS)
+            stop.wait(READ_AGAIN_SECONDS if self.buffer else self._pause)
         return [self.buffer.popleft() for _ in range(self._fitting())]
 
     def _deliver(self, batch: Sequence[Record], stop: threading.Event) -> bool:
@@ -275,6 +278,7 @@ class ShardReader:
             return
         self.source.progress.read()
         self._iterator = answer.get("NextShardIterator")
+        self._pause = READ_AGAIN_SECONDS if answer["Records"] else min(2 * self._pause, IDLE_SECONDS)
         self.buffer += [
             Record(r["SequenceNumber"], r["PartitionKey"], r["Data"], r["ApproximateArrivalTimestamp"].timestamp())
             for r in answer["Records"]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from shopware_pipelines.local.athena.patches import run_athena_queries
-from shopware_pipelines.local.emulator import adoption, browsers, catalog, control, jobs, metrics, snapshots
+from shopware_pipelines.local.emulator import browsers, catalog, cloudformation, control, jobs, metrics, snapshots
 from shopware_pipelines.local.emulator.functions import concurrency
 from shopware_pipelines.local.emulator.functions import invocations as functions
 from shopware_pipelines.local.emulator.kinesis import streams
@@ -29,5 +29,5 @@ def apply(app: Any) -> None:
     metrics.apply()
     control.apply(app)
     snapshots.apply(app)
-    adoption.apply()
+    cloudformation.apply()
     browsers.refuse_browsers(app)

@@ -135,10 +135,10 @@ class _Sure:
         if not table.num_rows:
             return np.empty(0, np.int64)
         failing = self._failing(table) if self.sql.row_holds else np.empty(0, np.int64)
-        if len(failing):
-            table = table.filter(pa.array(~np.isin(table[NUMBER_COLUMN].to_numpy(), failing, assume_unique=True)))
-        self.counts.valid += table.num_rows
-        if self.parts and table.num_rows:
+        self.counts.valid += table.num_rows - len(failing)
+        if self.parts and table.num_rows > len(failing):
+            if len(failing):
+                table = table.filter(pa.array(~np.isin(table[NUMBER_COLUMN].to_numpy(), failing, assume_unique=True)))
             self.gathered.append(table)
             self.rows += table.num_rows
             if self.rows >= PART_ROWS:
@@ -168,8 +168,7 @@ class _Sure:
         self.connection.register("sure", table)
         try:
             query = f"SELECT {NUMBER} FROM {self.sql.sure} WHERE NOT ({self.sql.row_holds}) ORDER BY 1"
-            failing: NDArray[np.int64] = self.connection.execute(query).fetchnumpy()[NUMBER_COLUMN]
-            return failing
+            return self.connection.sql(query).to_arrow_table().column(NUMBER_COLUMN).to_numpy()
         finally:
             self.connection.unregister("sure")
 
@@ -259,17 +258,20 @@ def _texts(records: pa.Table) -> tuple[pa.Table, list[tuple[int, bytes, Reason]]
     """The records (number, bytes) that are UTF-8, as text; and the others, with what is wrong."""
     lines = records.column(TEXT_COLUMN)
     try:
-        return records.set_column(1, TEXT_COLUMN, lines.cast(pa.string())), []
+        # A view and a look at it: a cast would first load all of pyarrow.compute.
+        texts = pa.chunked_array([piece.view(pa.string()) for piece in lines.chunks], pa.string())
+        texts.validate(full=True)
+        return records.set_column(1, TEXT_COLUMN, texts), []
     except pa.ArrowInvalid:
         pass
     numbers: list[int] = []
-    texts: list[str] = []
+    decoded: list[str] = []
     refused: list[tuple[int, bytes, Reason]] = []
     for number, raw in zip(records.column(NUMBER_COLUMN).to_pylist(), lines.to_pylist(), strict=True):
         try:
-            texts.append(raw.decode())
+            decoded.append(raw.decode())
             numbers.append(number)
         except UnicodeDecodeError as error:
             refused.append((number, raw, not_utf8(error)))
-    columns = {NUMBER_COLUMN: pa.array(numbers, pa.int64()), TEXT_COLUMN: pa.array(texts, pa.string())}
+    columns = {NUMBER_COLUMN: pa.array(numbers, pa.int64()), TEXT_COLUMN: pa.array(decoded, pa.string())}
     return pa.table(columns), refused

@@ -1,6 +1,6 @@
-"""What we change in the emulator's CloudFormation where a stack is rebuilt from its objects.
+"""What we change in the emulator's CloudFormation.
 
-Tested with the repair of a stack, in `tests/local/test_repair.py`.
+Tested where stacks are deployed, and with the repair of one, in `tests/local/test_repair.py`.
 """
 
 from __future__ import annotations
@@ -8,10 +8,28 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import yaml
+
 from shopware_pipelines.local.emulator.kinesis.stream_log import ADOPT
 
 
 def apply() -> None:
+    """All of them."""
+    templates_are_read_by_libyaml()
+    buckets_are_adopted()
+
+
+def templates_are_read_by_libyaml() -> None:
+    """Plain: templates are read by PyYAML's Python, twice each, which takes a quarter of a stack's start. Patched: by
+    its C."""
+    from ministack.services.cloudformation import engine
+
+    plain = engine.CfnLoader
+    named = {name: getattr(plain, name) for name in ("yaml_constructors", "yaml_implicit_resolvers")}
+    engine.CfnLoader = type("CfnLoader", (yaml.CSafeLoader,), named)
+
+
+def buckets_are_adopted() -> None:
     """Plain: a template whose bucket exists cannot be deployed, and a bucket exists whose objects lie on the disk.
     Patched, where `ADOPT` is set: the template takes the bucket over, and configures it as it says."""
     if os.environ.get(ADOPT) != "1":
