@@ -168,7 +168,9 @@ class _Sure:
         self.connection.register("sure", table)
         try:
             query = f"SELECT {NUMBER} FROM {self.sql.sure} WHERE NOT ({self.sql.row_holds}) ORDER BY 1"
-            return self.connection.sql(query).to_arrow_table().column(NUMBER_COLUMN).to_numpy()
+            found = self.connection.sql(query).to_arrow_table()
+            failing: NDArray[np.int64] = found.column(NUMBER_COLUMN).to_numpy()
+            return failing
         finally:
             self.connection.unregister("sure")
 
