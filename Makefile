@@ -53,6 +53,10 @@ laws: .venv/.dev ## the laws of streams, alerts and proof, 2,000 random cases of
 	SWP_CASES=2000 $(RUN)pytest tests/streaming/landing/test_landing_laws.py tests/interactions/test_alert_laws.py -s -n 2
 	SWP_CASES=200 $(RUN)pytest tests/trust/test_random_histories.py -s -n 2
 
+restless: .venv/.dev ## tests of streams and local stack, 20 runs in random order, four at a time (about 40 minutes)
+	seq 20 | xargs -P 4 -I{} sh -c '$(RUN)pytest -q -n 2 --dist loadgroup tests/streaming tests/local \
+	  > .venv/restless-{}.log 2>&1 && echo "run {} passed" || { echo "run {} failed: .venv/restless-{}.log"; exit 1; }'
+
 soak: .venv/.dev ## tests that take long; then many event hours at once and 2,000 records a second through the local stack
 	$(RUN)pytest -m soak -n 1
 	$(RUN)python -m bench.hours
