@@ -95,4 +95,4 @@ clean: ## remove what the targets made
 	  mvn --batch-mode --quiet dependency:copy -Dartifact=io.delta:$$jar:$(DELTA_VERSION) -DoutputDirectory=.spark/jars || exit 1; done
 	@touch $@
 
-.PHONY: help setup demo test test-spark lint contracts types audit fuzz fuzz-native laws soak bench docs clean
+.PHONY: help setup demo test test-spark lint contracts types audit fuzz fuzz-native laws restless soak bench docs clean

@@ -136,7 +136,7 @@ class Simulation(World):
         return decode(self.objects[KEY][0])
 
 
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 @given(st.lists(action, max_size=30))
 def test_every_negative_hour_is_told_once_and_nothing_is_lost(actions: list[Any]) -> None:
     world = Simulation()
@@ -171,7 +171,7 @@ def test_every_negative_hour_is_told_once_and_nothing_is_lost(actions: list[Any]
     assert (state.outage_since is not None) == (len(outages) % 2 == 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.permutations(range(12)), st.lists(st.integers(0, 12), min_size=12, max_size=12))
 def test_the_order_in_which_records_arrive_does_not_matter(order: list[int], runs_after: list[int]) -> None:
     """Twelve negatives of three hours, looked at now and then: who is alerted depends on the hours alone."""

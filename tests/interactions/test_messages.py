@@ -88,7 +88,7 @@ def test_a_page_that_is_named_exists() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_every_form_fits_whatever_customers_write(kind: str, data: st.DataObject) -> None:
     texts = st.text(max_size=400)

@@ -262,7 +262,7 @@ KEYS = st.integers(0, 5)
 FILES = st.lists(st.lists(KEYS, max_size=6), min_size=1, max_size=3)
 
 
-@settings(max_examples=8, deadline=None, print_blob=True)
+@settings(max_examples=8, print_blob=True)
 @given(files=FILES, together=st.booleans(), order=st.randoms(use_true_random=False))
 def test_any_order_gives_the_same_table(
     tmp_path_factory: pytest.TempPathFactory, files: list[list[int]], together: bool, order: object
@@ -285,7 +285,7 @@ def test_any_order_gives_the_same_table(
     assert records - len(expected) == sum(s.totals["repeated"] for s in summaries)
 
 
-@settings(max_examples=8, deadline=None, print_blob=True)
+@settings(max_examples=8, print_blob=True)
 @given(files=st.lists(st.lists(st.tuples(KEYS, st.integers(0, 2)), max_size=6), min_size=1, max_size=3))
 def test_cutting_into_runs_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, files: list[list[tuple[int, int]]]

@@ -7,12 +7,11 @@ import json
 from fractions import Fraction
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shopware_pipelines.quality.canonical import canonical_json, canonical_number
 
-LAWS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,6})(\.[0-9]{1,6})?([eE][+-]?[0-9]{1,2})?\Z")
 TEXTS = st.text(max_size=4)
 
@@ -61,7 +60,6 @@ def said(value: Any) -> Any:
     return (type(value).__name__, value)
 
 
-@LAWS
 @given(JSON, JSON)
 def test_one_text_for_what_says_the_same_and_for_nothing_else(one: Any, two: Any) -> None:
     text = canonical_json(spelled(one, other=False))
@@ -69,7 +67,6 @@ def test_one_text_for_what_says_the_same_and_for_nothing_else(one: Any, two: Any
     assert (canonical_json(spelled(two, other=True)) == text) == (said(one) == said(two))
 
 
-@LAWS
 @given(NUMBERS, NUMBERS)
 def test_numbers_are_compared_as_decimals(one: str, two: str) -> None:
     assert (canonical_number(one) == canonical_number(two)) == (Fraction(one) == Fraction(two))

@@ -127,6 +127,6 @@ TOKENS = [*'[]{},:"1-0 \n', '"a"', ".5", "e3", "true", "nul", "\\", "\\u12aF", "
 
 
 @given(st.lists(st.sampled_from(TOKENS), max_size=14).map("".join))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_a_fault_is_found_exactly_in_what_is_no_json_made_of_pieces(text: str) -> None:
     assert (fault(text.encode()) == "") == is_json(text.encode())

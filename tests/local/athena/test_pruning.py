@@ -336,7 +336,7 @@ def law(lake: Folder, sql: str) -> bool:
 
 
 @seed(SEED)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shape=SHAPES, condition=CONDITIONS)
 def test_whatever_the_condition_pruning_does_not_change_the_answer(mixed: Folder, shape: str, condition: str) -> None:
     law(mixed, shape.format(condition))
@@ -344,7 +344,7 @@ def test_whatever_the_condition_pruning_does_not_change_the_answer(mixed: Folder
 
 @pytest.mark.soak
 @seed(SEED)
-@settings(max_examples=3_000, deadline=None)
+@settings(max_examples=3_000)
 @given(shape=SHAPES, condition=CONDITIONS)
 def test_the_law_of_pruning_at_length(mixed: Folder, shape: str, condition: str) -> None:
     law(mixed, shape.format(condition))

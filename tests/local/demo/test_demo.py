@@ -60,11 +60,13 @@ def test_real_stock_levels_are_taken_in_where_they_are(shared_data: Path, tmp_pa
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, Clients, dict[str, str]]]:
     folder = tmp_path_factory.mktemp("demo") / "stack"
-    # Many, half of them late: more than one hour is to be alerted, at whatever minute this runs.
-    contacts = {**streams.SETTINGS["interactions"], "rate": 100, "late_share": 0.5, "broken_share": 0.2}
+    # Many, most of them late: more than one hour is to be alerted, at whatever minute this runs and however slowly.
+    events = {**streams.SETTINGS["web"], "rate": 75}
+    contacts = {**streams.SETTINGS["interactions"], "rate": 100, "late_share": 0.8, "broken_share": 0.2}
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(streams, "SETTINGS", {**streams.SETTINGS, "interactions": contacts})
+            patch.setattr(streams, "SETTINGS", {"web": events, "interactions": contacts})
+            patch.setattr(demo, "LEAST_RECORDS", 500)
             result = demo.run(folder, seed=3, data_folder=None, keep=True, say=lambda *_: None, seconds=8)
         yield result, Clients(result.endpoint_url), stack.up(Home(folder)).outputs
     finally:

@@ -305,7 +305,6 @@ def checkers() -> Iterator[dict[str, Checker]]:
 
 LAWS = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 SEEDS = st.integers(0, 1 << 32)

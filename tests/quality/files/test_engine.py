@@ -352,7 +352,6 @@ def test_a_flipped_bit_in_compressed_data_is_noticed(inventory: Checker, tmp_pat
 
 LAWS = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -161,7 +161,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=25), st.integers(4, 30), st.sampled_from([1, 5, LIMIT]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_damaged_arrays_are_framed_as_the_law_says_whatever_the_chunks(
     pieces: list[bytes], chunk_bytes: int, limit: int
 ) -> None:

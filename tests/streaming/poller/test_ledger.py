@@ -30,7 +30,7 @@ rows = st.lists(
 
 
 @given(rows)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_rows_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, written: list[LedgerRow]) -> None:
     path = tmp_path_factory.mktemp("ledger") / "ledger.parquet"
     path.write_bytes(ledger_parquet(written))

@@ -170,14 +170,14 @@ WITHOUT_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 @cases
-@settings(max_examples=12, deadline=None, phases=WITHOUT_SHRINKING)
+@settings(max_examples=12, phases=WITHOUT_SHRINKING)
 def test_whatever_happens_each_record_has_one_fate(**case: Any) -> None:
     lives(**case)
 
 
 @pytest.mark.soak
 @cases
-@settings(max_examples=1_000, deadline=None, phases=WITHOUT_SHRINKING)
+@settings(max_examples=1_000, phases=WITHOUT_SHRINKING)
 def test_whatever_happens_each_record_has_one_fate_many_times(**case: Any) -> None:
     lives(**case)
 

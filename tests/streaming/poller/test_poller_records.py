@@ -36,7 +36,7 @@ texts = st.builds(
 
 
 @given(st.lists(st.tuples(blanks, texts, blanks), max_size=6), blanks, st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_elements_of_a_list_keep_their_bytes(
     elements: list[tuple[bytes, bytes, bytes]], around: bytes, mark: bool
 ) -> None:
@@ -46,7 +46,6 @@ def test_elements_of_a_list_keep_their_bytes(
 
 @given(blanks, texts, blanks)
 @example(b"", b'{\n"a": [\nInfinity,\n-Infinity,\nNaN\n],\n"b":\n{}\n,"c":\n[]\n}', b"")
-@settings(deadline=None)
 def test_one_object_is_one_record_however_it_is_laid_out(before: bytes, text: bytes, after: bytes) -> None:
     assert split(before + text + after) == [text]
 
@@ -54,7 +53,6 @@ def test_one_object_is_one_record_however_it_is_laid_out(before: bytes, text: by
 @given(st.lists(objects, min_size=2, max_size=5))
 @example([{"a": float("inf")}, {"b": float("nan")}])
 @example([{"a": "\ud800"}, {"b": "\\\udfff"}])
-@settings(deadline=None)
 def test_lines_are_records(lines: list[dict[str, object]]) -> None:
     texts = [json.dumps(line).encode() for line in lines]
     assert split(b"\r\n".join(texts)) == texts
@@ -67,7 +65,7 @@ def test_lines_are_records(lines: list[dict[str, object]]) -> None:
 @example(b"[1,")
 @example(b"\xef\xbb\xbf")
 @example(gzip.compress(b"[1]", mtime=0))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nothing_but_blanks_and_list_syntax_is_lost(body: bytes) -> None:
     """Whatever the body is: every other byte of it is in a record, in its place."""
     assert_nothing_but_syntax_is_lost(body)
@@ -127,7 +125,7 @@ garbage = st.binary(max_size=30) | st.text('[]{},":\\ \nx1', max_size=12).map(st
 
 
 @given(st.lists(st.tuples(blanks, texts, blanks), max_size=5), garbage, garbage, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example([(b"", b"{}", b"")], b"", b"\n[", None)
 @example([(b"", b"{}", b"")], b"", b"\n{}", None)
 def test_of_a_damaged_list_every_byte_is_kept_and_the_elements_before_the_damage_are_its_own(

@@ -13,7 +13,7 @@ import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shopware_pipelines.contracts import load
@@ -101,7 +101,6 @@ def test_batches_are_the_input_within_the_limits(records: list[Named], max_recor
     st.integers(0, 1_200),
     st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(0, 0xFFFF)), max_size=12),
 )
-@settings(deadline=None)
 def test_every_record_is_put_at_least_once_under_any_failures(count: int, faults: list[tuple[str, int]]) -> None:
     records = [Named(f"p-{i:012d}", b"x") for i in range(count)]
     kinesis = Kinesis(faults)
@@ -131,7 +130,6 @@ def test_an_answer_that_confirms_nothing_is_not_believed() -> None:
 
 
 @given(st.sets(st.integers(0, 29), max_size=4), st.integers(1, 30))
-@settings(deadline=None)
 def test_records_that_are_refused_are_found_and_the_others_put(refused: set[int], count: int) -> None:
     records = [Named(f"{i}", b"x") for i in range(count)]
     kinesis = Kinesis(poison=frozenset(str(i) for i in refused))

@@ -76,7 +76,7 @@ def test_frames_come_back_and_no_part_of_one_does(poll: int, raws: list[bytes], 
 
 
 @given(answers, st.integers(1, 200), st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_crash_at_any_byte_leaves_a_prefix(answered: list[list[bytes]], segment_bytes: int, data: Any) -> None:
     """Cut the newest segment anywhere: what comes back is the answers up to there, numbered without a gap; a poll that
     had begun is declared."""
@@ -106,7 +106,7 @@ def test_a_crash_at_any_byte_leaves_a_prefix(answered: list[list[bytes]], segmen
 
 
 @given(answers, st.integers(1, 200), st.lists(st.integers(0, 6), max_size=3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_is_acknowledged_goes_and_the_rest_stays(
     answered: list[list[bytes]], segment_bytes: int, flushes: list[int]
 ) -> None:

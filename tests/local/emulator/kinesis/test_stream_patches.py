@@ -180,7 +180,7 @@ def test_an_answer_has_ten_megabytes_at_most(kinesis: Emulated) -> None:
     assert (len(first), len(second)) == (10, 5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     seed=st.integers(0, 2**32),
     steps=st.lists(st.sampled_from(["put", "read", "consume", "wait", "again"]), min_size=5, max_size=60),
