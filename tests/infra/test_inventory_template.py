@@ -40,7 +40,7 @@ LOG_DELIVERY = {
 """What a state machine that logs must be allowed, and what cannot be limited to a resource."""
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.CSafeLoader):
     """YAML with CloudFormation's tags."""
 
 

@@ -32,22 +32,29 @@ from shopware_pipelines.streaming.quarantine import read_rejected
 
 CONTRACT = load("inventory")
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
-FILES = scenario.first_wave(CONTRACT, 7) + scenario.second_wave(CONTRACT, 7)
+
+
+def made(seed: int) -> list[scenario.DemoFile]:
+    return scenario.first_wave(CONTRACT, seed) + scenario.second_wave(CONTRACT, seed)
 
 
 def test_the_same_seed_makes_the_same_files() -> None:
-    assert scenario.first_wave(CONTRACT, 7) + scenario.second_wave(CONTRACT, 7) == FILES
-    assert scenario.first_wave(CONTRACT, 8)[0].data != FILES[0].data
+    assert made(7) == made(7)
+    assert made(8)[0].data != made(7)[0].data
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if not f.key.endswith("off.jsonl.gz")], ids=lambda f: f.what)
-def test_the_makers_expectation_is_what_the_engine_finds(file: scenario.DemoFile, tmp_path: Path) -> None:
-    source = tmp_path / "file"
-    source.write_bytes(file.data)
-    with Checker(CONTRACT, now=NOW) as checker:
-        context = RecordContext("x", None, NOW)
-        counts = check_file(checker, source, valid_dir=None, rejected_path=None, context=context)
-    assert (counts.records, counts.rejected, counts.reasons) == (file.records, file.rejected, file.reasons)
+def test_the_makers_expectation_is_what_the_engine_finds(tmp_path: Path) -> None:
+    context = RecordContext("x", None, NOW)
+    for file in made(7):
+        if file.unreadable:
+            continue
+        source = tmp_path / file.what
+        source.write_bytes(file.data)
+        with Checker(CONTRACT, now=NOW) as checker:
+            counts = check_file(checker, source, valid_dir=None, rejected_path=None, context=context)
+        assert (counts.records, counts.rejected, counts.reasons) == (file.records, file.rejected, file.reasons), (
+            file.what
+        )
 
 
 def test_real_stock_levels_are_taken_in_where_they_are(shared_data: Path, tmp_path: Path) -> None:
