@@ -41,6 +41,10 @@ audit: .venv/.dev ## known vulnerabilities of the locked dependencies
 	$(UV) export --quiet --locked --all-extras --no-emit-project --format requirements-txt > .venv/requirements.txt
 	$(RUN)pip-audit --disable-pip --require-hashes -r .venv/requirements.txt
 
+whole: .venv/.dev ## what `make test` takes samples of: kills at every place and moment, ten times its fuzzed lines
+	$(RUN)pytest -m soak -n 2 tests/inventory/test_kill.py tests/local/test_stack.py
+	SWP_FUZZ_LINES=20000 $(RUN)pytest -n 2 tests/quality/files/test_agreement.py tests/quality/files/test_engine.py
+
 fuzz: .venv/.dev ## engine against the reference validator, 200,000 lines of each contract, and its laws 250 times
 	SWP_FUZZ_LINES=200000 $(RUN)pytest tests/quality/files/test_agreement.py tests/quality/files/test_engine.py -s -n 2
 
@@ -53,7 +57,7 @@ laws: .venv/.dev ## the laws of streams, alerts and proof, 2,000 random cases of
 	SWP_CASES=2000 $(RUN)pytest tests/streaming/landing/test_landing_laws.py tests/interactions/test_alert_laws.py -s -n 2
 	SWP_CASES=200 $(RUN)pytest tests/trust/test_random_histories.py -s -n 2
 
-restless: .venv/.dev ## tests of streams and local stack, 20 runs in random order, four at a time (about 40 minutes)
+restless: .venv/.dev ## tests of streams and local stack, 20 runs in random order, four at a time (about 80 minutes)
 	seq 20 | xargs -P 4 -I{} sh -c '$(RUN)pytest -q -n 2 --dist loadgroup tests/streaming tests/local \
 	  > .venv/restless-{}.log 2>&1 && echo "run {} passed" || { echo "run {} failed: .venv/restless-{}.log"; exit 1; }'
 
@@ -95,4 +99,4 @@ clean: ## remove what the targets made
 	  mvn --batch-mode --quiet dependency:copy -Dartifact=io.delta:$$jar:$(DELTA_VERSION) -DoutputDirectory=.spark/jars || exit 1; done
 	@touch $@
 
-.PHONY: help setup demo test test-spark lint contracts types audit fuzz fuzz-native laws restless soak bench docs clean
+.PHONY: help setup demo test test-spark lint contracts types audit whole fuzz fuzz-native laws restless soak bench docs clean

@@ -1,7 +1,7 @@
 """Real stacks for tests, as a pytest plugin: `tests/conftest.py` names it.
 
 Starting a stack takes three seconds, so all tests of a worker that only feed it share one. It ends with the last of
-them: a stack that waits costs a tenth of a core.
+them: a stack that waits has work, too.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from feeding import drop, rows, stock_lines, wait_for
@@ -21,6 +22,7 @@ from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.durable import previous_of
 from shopware_pipelines.local.emulator.snapshots import SAVE_PATH
 from shopware_pipelines.local.home import Home, wait_until
+from shopware_pipelines.local.recover import recover
 from shopware_pipelines.local.repair import put_state_aside
 from shopware_pipelines.quality.sample import samples
 from shopware_pipelines.streaming.feed import WEB
@@ -108,8 +110,16 @@ def test_an_emptied_state_is_refused_and_can_be_built_again(
     assert ids | later <= shown(again)
     assert consistency.contradictions(again.clients) == []
 
-    # Whatever is lost is named.
+    # An hour that the catalog has lost is shown again by the next start.
     clients = again.clients
+    web: Any = {"DatabaseName": again.outputs["WebDatabase"], "TableName": again.outputs["WebTable"]}
+    (one, *_) = clients.glue.get_partitions(**web)["Partitions"]
+    clients.glue.delete_partition(**web, PartitionValues=one["Values"])
+    assert not ids | later <= shown(again)
+    assert recover(clients, again.outputs)[-1] == "web: the catalog shows 1 hour again"
+    assert ids | later <= shown(again)
+
+    # Whatever is lost is named.
     clients.glue.delete_table(DatabaseName=again.outputs["WebDatabase"], Name=again.outputs["WebTable"])
     clients.kinesis.delete_stream(StreamName="CRMDataStream")
     clients.sqs.delete_queue(QueueUrl=clients.sqs.get_queue_url(QueueName="web-dlq")["QueueUrl"])

@@ -201,7 +201,6 @@ MOMENTS = (0.0, 0.6, 1.2, 1.8, 2.4, 3.0)
 @pytest.mark.parametrize("moments", [1, pytest.param(len(MOMENTS), marks=pytest.mark.soak)])
 def test_a_file_dropped_just_before_a_kill_is_not_lost(own_stack: Running, moments: int) -> None:
     """Seconds after the drop: message not sent on, file on its way, run under way. One stack is killed each time."""
-    print(f"SWP_SEED={SEED}")  # noqa: T201
     again = own_stack
     for killed, moment in enumerate(random.Random(SEED).sample(MOMENTS, moments), 1):
         key, data = f"inventory/in flight {killed}.jsonl", stock_lines(300, seed=killed * 7)

@@ -154,8 +154,10 @@ def main(every: int, start: int, seed: Path, folder: Path, files: list[str]) -> 
     def tell(place: str, found: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps({"place": place, **found}) + "\n")
 
-    tell("", document(None))
-    for at, place in enumerate((folder / "againNone").read_text().splitlines()):
+    undisturbed = document(None)
+    places = (folder / "againNone").read_text().splitlines()
+    tell("", {**undisturbed, "places": len(places)})
+    for at, place in enumerate(places):
         if at % every == start or "commit" in place or place == "the end":
             tell(place, document(at))
 

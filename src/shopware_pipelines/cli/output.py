@@ -55,8 +55,8 @@ def require_extra(extra: str, module: str) -> None:
 
 
 def aligned(rows: Iterable[Sequence[str]], right: Collection[int]) -> str:
-    """Lines of columns, two spaces between them; those of index `right` end where others begin. `rows` are of one
-    length, and there are some."""
+    """Lines of columns, two spaces between them; those of index `right` are flush right. `rows` are of one length, and
+    there are some. Without rich, which takes long to load for a result that should be there at once."""
     kept = [list(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*kept, strict=True)]
     return "\n".join(

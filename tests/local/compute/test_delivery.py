@@ -165,7 +165,7 @@ def test_a_stop_leaves_the_batch_for_later() -> None:
     assert not Function({0: ALWAYS}, stop_after=3).run(records(3), Policy())
 
 
-@settings(max_examples=500)
+@settings(max_examples=2_000)
 @given(
     count=st.integers(1, 40),
     poison=st.dictionaries(st.integers(0, 39), st.one_of(st.integers(1, 6), st.just(ALWAYS)), max_size=8),

@@ -44,7 +44,7 @@ def table(checked: CheckedBatch) -> dict[int, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", [*STREAMS, "inventory", "synthetic"])
-@pytest.mark.parametrize("count", [0, 1, 50, 600])
+@pytest.mark.parametrize("count", [0, 1, 50, 1_500])
 def test_agrees_with_check_lines_and_the_reference(name: str, count: int) -> None:
     print(f"SWP_SEED={SEED}")  # noqa: T201
     contract = synthetic_contract() if name == "synthetic" else load(name)

@@ -1,6 +1,7 @@
 """What we change in the emulator's CloudFormation.
 
-Tested where stacks are deployed, and with the repair of one, in `tests/local/test_repair.py`.
+Conformance tests: `tests/local/emulator/test_cloudformation_patches.py`, and with the repair of a stack
+`tests/local/test_repair.py`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ def apply() -> None:
 
 
 def templates_are_read_by_libyaml() -> None:
-    """Plain: templates are read by PyYAML's Python, twice each, which takes a quarter of a stack's start. Patched: by
-    its C."""
+    """Plain: templates are read by PyYAML's Python, twice each, which takes longer than all else of a deployment.
+    Patched: by its C, where PyYAML was built with it."""
     from ministack.services.cloudformation import engine
 
     plain = engine.CfnLoader
     named = {name: getattr(plain, name) for name in ("yaml_constructors", "yaml_implicit_resolvers")}
-    engine.CfnLoader = type("CfnLoader", (yaml.CSafeLoader,), named)
+    engine.CfnLoader = type("CfnLoader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), named)
 
 
 def buckets_are_adopted() -> None:

@@ -168,7 +168,7 @@ class _Sure:
         self.connection.register("sure", table)
         try:
             query = f"SELECT {NUMBER} FROM {self.sql.sure} WHERE NOT ({self.sql.row_holds}) ORDER BY 1"
-            found = self.connection.sql(query).to_arrow_table()
+            found = self.connection.sql(query).to_arrow_table()  # fetchnumpy would load numpy.ma
             failing: NDArray[np.int64] = found.column(NUMBER_COLUMN).to_numpy()
             return failing
         finally:
