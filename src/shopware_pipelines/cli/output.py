@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
+from unicodedata import combining, east_asian_width
 
 from shopware_pipelines.errors import UsageError
 
@@ -57,15 +58,20 @@ def require_extra(extra: str, module: str) -> None:
 def aligned(rows: Iterable[Sequence[str]], right: Collection[int]) -> str:
     """Lines of columns, two spaces between them; those of index `right` are flush right. `rows` are of one length, and
     there are some. Without rich, which takes long to load for a result that should be there at once."""
-    kept = [list(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*kept, strict=True)]
+    kept = [[(text, _cells(text)) for text in row] for row in rows]
+    widths = [max(cells for _, cells in column) for column in zip(*kept, strict=True)]
     return "\n".join(
         "  ".join(
-            text.rjust(width) if i in right else text.ljust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+            " " * (width - cells) + text if i in right else text + " " * (width - cells)
+            for i, ((text, cells), width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in kept
     )
+
+
+def _cells(text: str) -> int:
+    """Columns of a terminal that a text takes: two for each wide character, as in Chinese, none for what combines."""
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
 
 
 def number(value: int) -> str:
