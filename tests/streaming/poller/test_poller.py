@@ -29,7 +29,9 @@ def test_records_go_their_ways_and_a_stop_leaves_nothing(tmp_path: Path) -> None
     rng = random.Random(SEED)
     with a_world(tmp_path, sometimes_broken(rng), lambda: rng.choice([0, 1, 2, 30])) as world:
         poller = world.start(NOTIFY_SECONDS="1000")
-        wait_until(lambda: world.source.count > 200)
+        wait_until(lambda: world.aws.messages)
+        told_at = world.source.count
+        wait_until(lambda: world.source.count > told_at + 200)
         status, health = poller.health()
         assert (status, health["healthy"], health["alive"]) == (200, True, True)
         assert health["polls"] > 0
