@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from feeding import stock_lines
 from slowed import Lake, lake_on_disk, rows_on_disk, slow_start
 
+from places import PATIENCE_SECONDS
 from seeds import SEED
 from shopware_pipelines.contracts import load
 from shopware_pipelines.local import stack
@@ -114,7 +115,7 @@ def survive(running: Running, kills: int, rng: random.Random) -> tuple[Running, 
     for number in range(1, kills + 1):
         feeder = Feeder(running, fed, seed=number)
         feeder.start()
-        assert feeder.began.wait(60), "nothing is taken"
+        assert feeder.began.wait(PATIENCE_SECONDS), "nothing is taken"
         time.sleep(rng.uniform(0, 5.0))
         kill(running.home)
         feeder.over.set()

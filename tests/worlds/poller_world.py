@@ -328,6 +328,20 @@ class World:
         self.processes.append(process)
         return process
 
+    def rest(self) -> None:
+        """The source has nothing more, and the poller that was started last has sent and written down what it was
+        given. What a stop has to do then does not depend on how fast the machine is."""
+        self.source.per_answer = lambda: 0
+        wait_until(self._is_at_rest)
+
+    def _is_at_rest(self) -> bool:
+        newest = max(self.aws.counters().values(), key=lambda counters: counters.opened_at, default=None)
+        if newest is None:
+            return False
+        served = self.source.served.copy().items()
+        given = sum(len(records) for request, records in served if poll_of(request)[0] == newest.producer_id)
+        return newest.ledgered == given
+
     def fates(self) -> dict[str, bytes]:
         """Record id to bytes of all that was put or quarantined; none may be there with other bytes."""
         found: dict[str, bytes] = {}

@@ -127,7 +127,7 @@ def test_a_process_that_cannot_be_written_down_does_not_go_on(tmp_path: Path) ->
         assert runs(last)
     finally:
         supervised.stop()
-        supervised.thread.join(30)
+        supervised.thread.join(PATIENCE_SECONDS)
     assert not runs(last)
 
 

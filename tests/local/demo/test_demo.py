@@ -11,6 +11,7 @@ import pytest
 from deltalake import write_deltalake
 from rich.console import Console
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines import aws
 from shopware_pipelines.cli import demo_report
 from shopware_pipelines.cli.output import PLAIN_COLUMNS
@@ -74,6 +75,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, Clie
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(streams, "SETTINGS", {"web": events, "interactions": contacts})
             patch.setattr(demo, "LEAST_RECORDS", 500)
+            patch.setattr(demo, "STUCK_SECONDS", 4 * PATIENCE_SECONDS)  # one step, on however busy a machine
             result = demo.run(folder, seed=3, data_folder=None, keep=True, say=lambda *_: None, seconds=8)
         yield result, Clients(result.endpoint_url), stack.up(Home(folder)).outputs
     finally:

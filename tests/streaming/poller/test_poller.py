@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from poller_world import Inside, Process, a_world, event, sometimes_broken, wait_until
 
+from places import PATIENCE_SECONDS
 from seeds import SEED
 from shopware_pipelines.errors import UsageError
 from shopware_pipelines.settings import PollerSettings
@@ -36,6 +37,7 @@ def test_records_go_their_ways_and_a_stop_leaves_nothing(tmp_path: Path) -> None
         assert (status, health["healthy"], health["alive"]) == (200, True, True)
         assert health["polls"] > 0
         assert poller.health("/live")[0] == 200
+        world.rest()
         assert poller.stop() == 0
         world.assert_complete()
         (counters,) = world.aws.counters().values()
@@ -79,6 +81,7 @@ def test_nothing_is_lost_while_kinesis_fails(tmp_path: Path, monkeypatch: pytest
         wait_until(lambda: world.source.count >= 21 and world.aws.failed_calls >= 2)
         world.aws.kinesis_fault = lambda _: ""
         wait_until(lambda: len({name for name, _ in world.aws.puts}) >= 21)
+        world.rest()
         poller.stop()
         world.assert_complete()
         (counters,) = world.aws.counters().values()
@@ -97,6 +100,7 @@ def test_nothing_is_lost_while_s3_fails(tmp_path: Path, monkeypatch: pytest.Monk
         wait_until(lambda: world.source.count >= before + 21)
         wait_until(lambda: poller.lines("sender has to wait"))
         world.aws.s3_down = False
+        world.rest()
         poller.stop()
         world.assert_complete()
 
@@ -110,6 +114,7 @@ def test_a_failing_topic_stops_nothing_and_is_told_later(tmp_path: Path, monkeyp
         assert world.aws.messages == []
         world.aws.sns_down = False
         wait_until(lambda: world.aws.messages)
+        world.rest()
         poller.stop()
         world.assert_complete()
         told = sum(int(text.split(" record")[0].rsplit(" ", 1)[1]) for text in world.aws.messages)
@@ -131,6 +136,7 @@ def test_a_full_spool_makes_polling_wait(tmp_path: Path, monkeypatch: pytest.Mon
         assert sum(p.stat().st_size for p in world.spool.rglob("*.seg")) <= limit
         world.aws.kinesis_fault = lambda _: ""
         wait_until(lambda: world.source.count > served)
+        world.rest()
         poller.stop()
         world.assert_complete()
         (counters,) = world.aws.counters().values()
@@ -153,6 +159,7 @@ def test_what_cannot_be_sent_stays_for_the_next_poller(tmp_path: Path, monkeypat
         world.aws.kinesis_fault = lambda _: ""
         poller = Inside(world, monkeypatch)
         wait_until(lambda: poller.lines("producer closed"))
+        world.rest()
         poller.stop()
         world.assert_complete()
         assert [c.gaps for c in world.aws.counters().values()] == [[], []]
@@ -181,6 +188,7 @@ def test_the_second_stream_is_the_same_machine(tmp_path: Path, monkeypatch: pyte
     with a_world(tmp_path, interaction, lambda: 4) as world:
         poller = Inside(world, monkeypatch, INTERACTIONS)
         wait_until(lambda: world.source.count >= 8)
+        world.rest()
         poller.stop()
         world.assert_complete()
         assert {key.split("/year=")[0] for key in world.aws.objects if key.endswith("jsonl")} == {"invalid/poller"}
@@ -196,6 +204,7 @@ def test_a_record_too_large_for_the_stream_goes_to_its_own_place(
     with a_world(tmp_path, lambda n: huge if n == 1 else event(n)) as world:
         poller = Inside(world, monkeypatch)
         wait_until(lambda: world.aws.ledgers())
+        world.rest()
         poller.stop()
         assert [raw for _, raw in world.aws.quarantined()] == [huge]
         assert {key.split("year=")[0] for key in world.aws.objects if key.endswith("jsonl")} == {"kinesis_failures/"}
@@ -219,6 +228,7 @@ def test_the_sender_survives_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("shopware_pipelines.streaming.poller.sender.ledger_parquet", buggy)
         poller = Inside(world, monkeypatch)
         wait_until(lambda: world.aws.ledgers())
+        world.rest()
         poller.stop()
         assert len(poller.lines("the sender failed")) == 2
         world.assert_complete()
@@ -251,7 +261,7 @@ def test_settings_are_checked(settings: dict[str, str], sentence: str) -> None:
 )
 def test_a_mistake_in_the_settings_is_one_clear_line(tmp_path: Path, settings: dict[str, str], sentence: str) -> None:
     poller = Process("http://127.0.0.1:1/", "http://127.0.0.1:1", tmp_path, tmp_path / "log", **settings)
-    assert poller.process.wait(60) == 2
+    assert poller.process.wait(PATIENCE_SECONDS) == 2
     (line,) = poller.log.read_text().splitlines()
     assert sentence in line
     assert "Traceback" not in line

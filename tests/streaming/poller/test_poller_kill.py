@@ -33,6 +33,7 @@ def killed_again_and_again(folder: Path, chosen: int, kills: int) -> None:
         world.aws.kinesis_fault = lambda _: ""
         poller = world.start(POLL_INTERVAL="1", FLUSH_SECONDS="0.2")
         wait_until(lambda: len(list(world.spool.iterdir())) == 1 and newest(world).ledgered)
+        world.rest()
         assert poller.stop() == 0
         assert list(world.spool.iterdir()) == []
         world.assert_complete(declared=True)

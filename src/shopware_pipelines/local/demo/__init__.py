@@ -38,7 +38,8 @@ STREAM_SECONDS: Final = 30.0
 """How long records flow."""
 OUTAGE_SECONDS: Final = 4
 """How long Kinesis is down, in the middle of it."""
-DRAIN_SECONDS: Final = 90.0
+STUCK_SECONDS: Final = 90.0
+"""So long without anything coming on, and something is wrong. A busy machine may take longer, step by step."""
 LEAST_RECORDS: Final = 300
 """Of each stream; so many contacts have enough negative ones for an alert even when a full hour divides them."""
 LAST_POLLS: Final = 3
@@ -161,6 +162,7 @@ class _Feeding:
         self.stores: dict[str, S3Storage] = {
             name: streams.storage(clients, outputs, feed) for name, feed in FEEDS.items()
         }
+        self._left: list[tuple[int, ...]] = []
 
     def feed(self, waves: Waves, seed: int, seconds: float) -> Waves:
         """Until everything that was fed is through. Raises InfrastructureError if that takes too long."""
@@ -183,13 +185,13 @@ class _Feeding:
         )
         streams.stop_pollers(self.clients, self.outputs)
         self._until(self._closed, "the pollers to close")
-        self._until(waves.step, "the inventory files")
-        self._until(self._landed, "the streams to land")
+        self._until(waves.step, "the inventory files", lambda: (len(waves.dropped), waves.through))
+        self._until(self._landed, "the streams to land", lambda: self._left)
         return waves
 
     def _few(self, passed: float) -> bool:
         """On a slow machine the pollers start late."""
-        if passed > DRAIN_SECONDS:
+        if passed > STUCK_SECONDS:
             raise InfrastructureError(f"after {passed:.0f} s hardly a record is polled (logs: {self.home.logs})")
         return any(state["records"] < LEAST_RECORDS for state in self.source.state().values())
 
@@ -208,12 +210,16 @@ class _Feeding:
 
     def _landed(self) -> bool:
         found = reconcile(of_stack(self.clients, self.outputs), inventory=False)
+        self._left = [(f.in_flight, *f.fault_counts.values()) for f in found.feeds]
         return all(not f.in_flight and not f.fault_counts for f in found.feeds)
 
-    def _until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + DRAIN_SECONDS
+    def _until(self, condition: Callable[[], bool], what: str, so_far: Callable[[], object] = lambda: None) -> None:
+        """Wait. Raises InfrastructureError where nothing has come on for a while."""
+        seen, since = so_far(), time.monotonic()
         while not condition():
             self.say(f"waiting for {what}")
-            if time.monotonic() > deadline:
-                raise InfrastructureError(f"after {DRAIN_SECONDS:.0f} s still waiting for {what} ({self.home.logs})")
+            if (now := so_far()) != seen:
+                seen, since = now, time.monotonic()
+            elif (passed := time.monotonic() - since) > STUCK_SECONDS:
+                raise InfrastructureError(f"for {passed:.0f} s nothing has come on of {what} ({self.home.logs})")
             time.sleep(LOOK_SECONDS)

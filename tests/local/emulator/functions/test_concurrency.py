@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.errors import UsageError
 from shopware_pipelines.local.clients import Clients, when_throttled
 from shopware_pipelines.local.emulator import launch
@@ -95,7 +96,7 @@ def function(running: Running, request: pytest.FixtureRequest, tmp_path: Path) -
 
 
 def report(running: Running) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("POST", REPORT_PATH, b"{}")
         return json.loads(connection.getresponse().read())["functions"]
