@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
+from places import PATIENCE_SECONDS
 from shopware_pipelines.cli import main
 from shopware_pipelines.local import stack
 from shopware_pipelines.local.compute.services import RECORD, recorded
@@ -26,7 +27,6 @@ from stack_fixtures import Running, start, throw_away
 
 pytestmark = pytest.mark.stack
 
-SECONDS = 120.0
 LATER = 600.0
 TOMORROW = 100_000.0
 POLLER = "weblogs-api"
@@ -73,7 +73,7 @@ class Stack:
         pid = process_of(self.home, name).pid
         os.kill(pid, signal.SIGSTOP)
         try:
-            assert wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, SECONDS)
+            assert wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, PATIENCE_SECONDS)
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -81,7 +81,7 @@ class Stack:
     def kill(self, name: str) -> None:
         process = process_of(self.home, name)
         os.kill(process.pid, signal.SIGKILL)
-        assert wait_until(lambda: process.running() is None, SECONDS)
+        assert wait_until(lambda: process.running() is None, PATIENCE_SECONDS)
 
     @contextmanager
     def backlog(self) -> Iterator[None]:
@@ -125,7 +125,7 @@ class Stack:
             beat = read_beat(self.home)
             return len(beat.tasks[POLLER].ends) if beat and POLLER in beat.tasks else 0
 
-        assert wait_until(lambda: ends() >= CRASHES, SECONDS)
+        assert wait_until(lambda: ends() >= CRASHES, PATIENCE_SECONDS)
         yield
 
     @contextmanager
@@ -239,7 +239,7 @@ HALF_DEAD: dict[str, tuple[Plant, str, str, float]] = {
 
 def test_each_half_dead_state_is_named(polled: Running, capfd: pytest.CaptureFixture[str]) -> None:
     home = polled.home
-    assert wait_until(lambda: not faults(home) and len(recorded(home)) == 2, SECONDS)
+    assert wait_until(lambda: not faults(home) and len(recorded(home)) == 2, PATIENCE_SECONDS)
     not_named = []
 
     for state, (plant, name, says, later) in HALF_DEAD.items():
@@ -248,7 +248,7 @@ def test_each_half_dead_state_is_named(polled: Running, capfd: pytest.CaptureFix
             def named(name: str = name, says: str = says, later: float = later) -> bool:
                 return any(name in n and re.search(says, part.says) for n, part in faults(home, later).items())
 
-            if not wait_until(named, SECONDS):
+            if not wait_until(named, PATIENCE_SECONDS):
                 not_named.append((state, faults(home, later)))
 
     assert not_named == []
