@@ -330,7 +330,8 @@ class World:
 
     def rest(self) -> None:
         """The source has nothing more, and the poller that was started last has sent and written down what it was
-        given. What a stop has to do then does not depend on how fast the machine is."""
+        given. For a `Process`, whose time to end is as in earnest: how large a backlog it can send in that time depends
+        on the machine. To an end with a backlog, which `Inside` has all the time for, this would leave nothing."""
         self.source.per_answer = lambda: 0
         wait_until(self._is_at_rest)
 

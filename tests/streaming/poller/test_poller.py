@@ -81,7 +81,6 @@ def test_nothing_is_lost_while_kinesis_fails(tmp_path: Path, monkeypatch: pytest
         wait_until(lambda: world.source.count >= 21 and world.aws.failed_calls >= 2)
         world.aws.kinesis_fault = lambda _: ""
         wait_until(lambda: len({name for name, _ in world.aws.puts}) >= 21)
-        world.rest()
         poller.stop()
         world.assert_complete()
         (counters,) = world.aws.counters().values()
@@ -100,7 +99,6 @@ def test_nothing_is_lost_while_s3_fails(tmp_path: Path, monkeypatch: pytest.Monk
         wait_until(lambda: world.source.count >= before + 21)
         wait_until(lambda: poller.lines("sender has to wait"))
         world.aws.s3_down = False
-        world.rest()
         poller.stop()
         world.assert_complete()
 
@@ -114,7 +112,6 @@ def test_a_failing_topic_stops_nothing_and_is_told_later(tmp_path: Path, monkeyp
         assert world.aws.messages == []
         world.aws.sns_down = False
         wait_until(lambda: world.aws.messages)
-        world.rest()
         poller.stop()
         world.assert_complete()
         told = sum(int(text.split(" record")[0].rsplit(" ", 1)[1]) for text in world.aws.messages)
@@ -136,7 +133,6 @@ def test_a_full_spool_makes_polling_wait(tmp_path: Path, monkeypatch: pytest.Mon
         assert sum(p.stat().st_size for p in world.spool.rglob("*.seg")) <= limit
         world.aws.kinesis_fault = lambda _: ""
         wait_until(lambda: world.source.count > served)
-        world.rest()
         poller.stop()
         world.assert_complete()
         (counters,) = world.aws.counters().values()
@@ -159,7 +155,6 @@ def test_what_cannot_be_sent_stays_for_the_next_poller(tmp_path: Path, monkeypat
         world.aws.kinesis_fault = lambda _: ""
         poller = Inside(world, monkeypatch)
         wait_until(lambda: poller.lines("producer closed"))
-        world.rest()
         poller.stop()
         world.assert_complete()
         assert [c.gaps for c in world.aws.counters().values()] == [[], []]
@@ -188,7 +183,6 @@ def test_the_second_stream_is_the_same_machine(tmp_path: Path, monkeypatch: pyte
     with a_world(tmp_path, interaction, lambda: 4) as world:
         poller = Inside(world, monkeypatch, INTERACTIONS)
         wait_until(lambda: world.source.count >= 8)
-        world.rest()
         poller.stop()
         world.assert_complete()
         assert {key.split("/year=")[0] for key in world.aws.objects if key.endswith("jsonl")} == {"invalid/poller"}
@@ -204,7 +198,6 @@ def test_a_record_too_large_for_the_stream_goes_to_its_own_place(
     with a_world(tmp_path, lambda n: huge if n == 1 else event(n)) as world:
         poller = Inside(world, monkeypatch)
         wait_until(lambda: world.aws.ledgers())
-        world.rest()
         poller.stop()
         assert [raw for _, raw in world.aws.quarantined()] == [huge]
         assert {key.split("year=")[0] for key in world.aws.objects if key.endswith("jsonl")} == {"kinesis_failures/"}
@@ -228,7 +221,6 @@ def test_the_sender_survives_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("shopware_pipelines.streaming.poller.sender.ledger_parquet", buggy)
         poller = Inside(world, monkeypatch)
         wait_until(lambda: world.aws.ledgers())
-        world.rest()
         poller.stop()
         assert len(poller.lines("the sender failed")) == 2
         world.assert_complete()
