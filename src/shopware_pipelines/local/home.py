@@ -106,14 +106,14 @@ class Home:
         the names of the former. Never touches others. Not `politely`: before any of them can save anything."""
         stopped = []
         if not politely:
-            _kill(self._members())
+            _kill(self.members())
         self._end_orphans()
         for process in reversed(self.processes()):
             running = process.running()
             if running is not None:
                 _end(running)
                 stopped.append(process.name)
-        while left := self._members():  # again, because one of them may just have started another
+        while left := self.members():  # again, because one of them may just have started another
             _kill(left)
         self._record([])
         return stopped
@@ -122,13 +122,13 @@ class Home:
         """What a killed process had started (pollers, of a runner) ends politely, while the emulator still answers."""
         leaders = [found for process in self.processes() if (found := process.running())]
         family = {p.pid for leader in leaders for p in [leader, *leader.children(recursive=True)]}
-        orphans = [member for member in self._members() if member.pid not in family]
+        orphans = [member for member in self.members() if member.pid not in family]
         for orphan in orphans:
             with suppress(psutil.NoSuchProcess):
                 orphan.terminate()
         psutil.wait_procs(orphans, timeout=ORPHAN_SECONDS)
 
-    def _members(self) -> list[psutil.Process]:
+    def members(self) -> list[psutil.Process]:
         """Every running process that was started by the stack, directly or not."""
         found = []
         for process in psutil.process_iter():

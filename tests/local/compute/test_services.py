@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -13,15 +15,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
 
 from places import PATIENCE_SECONDS
 from shopware_pipelines.local import stack
+from shopware_pipelines.local.clients import Clients
 from shopware_pipelines.local.compute.services import Services, Task, _Supervised
-from shopware_pipelines.local.home import Home, wait_until
+from shopware_pipelines.local.home import BELONGS_TO, Home, wait_until
 from stack_fixtures import Running
 
 pytestmark = pytest.mark.stack
@@ -267,6 +270,22 @@ def test_a_new_runner_replaces_what_the_killed_one_had_left(own_stack: Running, 
 
     stack.up(own_stack.home, port=0)
 
-    # It is told to end, and may take its time to write down what it has.
-    assert wait_until(lambda: len(service.alive()) == 1 and first not in service.alive(), PATIENCE_SECONDS)
+    assert wait_until(lambda: len(service.alive() - {first}) == 1, PATIENCE_SECONDS)
+    assert first not in service.alive()
     assert service.diary("flushed")[0][0] == first
+
+
+def test_a_new_runner_ends_what_the_killed_one_had_not_written_down_yet(tmp_path: Path) -> None:
+    def begun(folder: Path) -> subprocess.Popen[bytes]:
+        ours = {BELONGS_TO: str(folder.resolve()), "SPOOL_FOLDER": str(folder / "spool" / "x")}
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, **ours})
+
+    ours, others = begun(tmp_path / "ours"), begun(tmp_path / "others")
+    try:
+        Services(cast(Clients, None), Home(tmp_path / "ours"))
+        assert ours.poll() is not None
+        assert others.poll() is None
+    finally:
+        for process in (ours, others):
+            process.kill()
+            process.wait()

@@ -8,6 +8,7 @@ flush.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -64,7 +66,7 @@ class Services:
         self._record = home.folder / RECORD
         self._recording = threading.Lock()
         self._refused: set[str] = set()
-        end([p for p in recorded(home) if p.running()])  # of a runner that was killed
+        end(left_over(home))
 
     def look(self) -> None:
         """Start what is wanted and does not run, end what is not wanted any more. Raises what boto3 raises."""
@@ -220,11 +222,23 @@ def tasks_of(clients: Clients, home: Home, service: Any) -> tuple[list[str], lis
     return command, tasks
 
 
-def end(processes: Iterable[Process]) -> None:
+def left_over(home: Home) -> list[psutil.Process]:
+    """What a killed runner has left running: also what it had started a moment before, and not written down."""
+    spools = str(home.folder / "spool")
+    found = {process.pid: process for one in recorded(home) if (process := one.running())}
+    for member in home.members():
+        with suppress(psutil.Error):  # ended meanwhile
+            if member.environ().get("SPOOL_FOLDER", "").startswith(f"{spools}{os.sep}"):
+                found[member.pid] = member
+    return list(found.values())
+
+
+def end(running: Iterable[psutil.Process]) -> None:
     """Politely first, all at the same time."""
-    running = [found for process in processes if (found := process.running())]
+    running = list(running)
     for process in running:
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
     _, alive = psutil.wait_procs(running, timeout=GRACE_SECONDS)
     for process in alive:
         process.kill()
