@@ -17,7 +17,7 @@ from feeding import WAIT_SECONDS, delivered, drop, inbox, rows, stock_lines, wai
 from places import PATIENCE_SECONDS
 from seeds import SEED
 from shopware_pipelines.cli import main
-from shopware_pipelines.errors import UsageError
+from shopware_pipelines.errors import InfrastructureError, UsageError
 from shopware_pipelines.inventory.state import InputFile, create_run, read_fate
 from shopware_pipelines.local import stack
 from shopware_pipelines.local.home import Home, wait_until
@@ -80,6 +80,27 @@ def test_the_real_file_dropped_twice_gives_1996_rows(running: Running, shared_da
     assert [(f.landed, f.repeated, f.rejected) for f in fates] == [(1996, 0, 4), (0, 1996, 4)]
     assert fates[0].reasons == {"range:stock_level": 4}
     assert rows(running.clients, running.outputs) == before + 1996
+
+
+@pytest.mark.parametrize("ports", [1, stack.FREE_PORTS], ids=["once", "every time"])
+def test_a_port_that_another_stack_takes_meanwhile_is_left_to_it(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ports: int
+) -> None:
+    """Its emulator would answer, and we would deploy into it."""
+    home, real = Home(tmp_path / "late"), stack._free_port
+    taken = iter([running.port] * ports)
+    monkeypatch.setattr(stack, "_free_port", lambda port: next(taken, 0) or real(port))
+    try:
+        if ports == stack.FREE_PORTS:
+            with pytest.raises(InfrastructureError, match="the emulator does not start"):
+                stack._start_emulator(home, 0, adopt=False)
+            return
+        stack._start_emulator(home, 0, adopt=False)
+        assert stack.status(home).healthy
+        assert home.endpoint_url != running.home.endpoint_url
+    finally:
+        stack.down(home, wipe=True)
+    assert stack.status(running.home).healthy
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +23,14 @@ from shopware_pipelines.local.deploy import Deployed, deploy_all
 from shopware_pipelines.local.emulator import launch as emulator
 from shopware_pipelines.local.emulator.control import OUTAGE_PATH
 from shopware_pipelines.local.emulator.snapshots import LOADED_PATH, SAVE_PATH
-from shopware_pipelines.local.home import Home, aws_environment, wait_until
+from shopware_pipelines.local.home import Home, Process, aws_environment, wait_until
 from shopware_pipelines.local.recover import recover
 from shopware_pipelines.local.repair import put_state_aside
 
 PORT: Final = 14566
 START_SECONDS: Final = 120.0
+FREE_PORTS: Final = 3
+"""So many are tried where any will do."""
 ANSWER_SECONDS: Final = 60.0
 """For what a busy machine may take long for."""
 DEPLOYED: Final = "deployed"
@@ -116,7 +119,7 @@ def status(home: Home) -> Status:
     except UsageError:
         return Status("", healthy=False, processes={})
     processes = {p.name: p.pid if p.running() else None for p in home.processes()}
-    return Status(endpoint_url, _healthy(endpoint_url), processes)
+    return Status(endpoint_url, _healthy(endpoint_url, processes.get(EMULATOR)), processes)
 
 
 def down(home: Home, *, wipe: bool = False) -> list[str]:
@@ -150,18 +153,27 @@ def _start_emulator(home: Home, port: int, *, adopt: bool) -> None:
     shutil.rmtree(home.emulator_state / "tmp", ignore_errors=True)
     for name in ("state", "s3", "tmp"):
         (home.emulator_state / name).mkdir(parents=True, exist_ok=True)
-    port = _free_port(port)
-    home.remember_port(port)
-    environ = emulator.environment(port, str(home.emulator_state), str(home.logs), adopt=adopt)
-    process = home.start(
-        EMULATOR, "shopware_pipelines.local.emulator.launch", environ={**environ, **aws_environment(home.endpoint_url)}
-    )
-    settled = wait_until(lambda: _healthy(home.endpoint_url) or process.running() is None, START_SECONDS)
-    if not settled or process.running() is None:
+    for attempt in range(1 if port else FREE_PORTS):
+        chosen = _free_port(port)
+        home.remember_port(chosen)
+        environ = emulator.environment(chosen, str(home.emulator_state), str(home.logs), adopt=adopt)
+        address = aws_environment(home.endpoint_url)
+        process = home.start(EMULATOR, "shopware_pipelines.local.emulator.launch", environ={**environ, **address})
+        settled = wait_until(partial(_settled, home.endpoint_url, process), START_SECONDS)
+        if settled and process.running() is not None:
+            return
         home.stop_all()
-        raise InfrastructureError(
-            f"the emulator does not start: {home.last_words(EMULATOR) or 'it says nothing'} (log: {home.logs})"
-        )
+        # Between the look for a free port and the start, somebody else may have taken it.
+        if port or not _is_taken(chosen) or attempt == FREE_PORTS - 1:
+            break
+    raise InfrastructureError(
+        f"the emulator does not start: {home.last_words(EMULATOR) or 'it says nothing'} (log: {home.logs})"
+    )
+
+
+def _settled(endpoint_url: str, process: Process) -> bool:
+    """Whether the emulator is up, or has ended."""
+    return _healthy(endpoint_url, process.pid) or process.running() is None
 
 
 def _damage(home: Home, clients: Clients, *, stop: bool) -> list[str]:
@@ -202,6 +214,11 @@ def _generations(home: Home, service: str) -> list[Path]:
     return [generation for generation in (path, durable.previous_of(path)) if generation.exists()]
 
 
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _free_port(port: int) -> int:
     """`port`, or any free one for 0. Raises UsageError when it is taken."""
     with socket.socket() as probe:
@@ -216,8 +233,10 @@ def _free_port(port: int) -> int:
         return number
 
 
-def _healthy(endpoint_url: str) -> bool:
-    return _ask(endpoint_url, "/_ministack/health")[0] == 200
+def _healthy(endpoint_url: str, process: int | None) -> bool:
+    """Whether that very process answers, and not another stack's emulator at the same port."""
+    code, said = _ask(endpoint_url, LOADED_PATH)
+    return code == 200 and process is not None and isinstance(said, dict) and said.get("process") == process
 
 
 def _ask(endpoint_url: str, path: str, method: str = "GET", timeout_seconds: float = 5) -> tuple[int, Any]:

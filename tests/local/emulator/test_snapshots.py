@@ -349,7 +349,7 @@ def test_it_is_not_healthy_before_all_is_loaded(tmp_path: Path) -> None:
 
     assert ask(app, "/_ministack/health")[0] == 200
     assert ask(app, snapshots.SAVE_PATH)[0] == 204
-    assert ask(app, snapshots.LOADED_PATH) == (200, {"notes": [], "unreadable": {}})
+    assert ask(app, snapshots.LOADED_PATH) == (200, {"process": os.getpid(), "notes": [], "unreadable": {}})
 
 
 def test_whoever_asks_is_told_what_could_not_be_saved(saved: Callable[[], World]) -> None:

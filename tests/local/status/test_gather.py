@@ -18,11 +18,13 @@ import psutil
 import pytest
 
 from shopware_pipelines.cli import main
+from shopware_pipelines.errors import InfrastructureError
+from shopware_pipelines.local import stack
 from shopware_pipelines.local.compute.heartbeat import FILE, Heartbeat, Progress
 from shopware_pipelines.local.home import Home, Process, wait_until
 from shopware_pipelines.local.status import gather as gathering
 from shopware_pipelines.local.status.facts import Life, Seen
-from shopware_pipelines.local.status.gather import gather, health, life, listens, read_beat
+from shopware_pipelines.local.status.gather import gather, health, life, listens, read_beat, require_emulator
 from shopware_pipelines.local.status.judge import judge
 
 SECONDS = 60.0
@@ -46,6 +48,24 @@ def deaf() -> Iterator[int]:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         yield listening.getsockname()[1]
+
+
+@pytest.fixture
+def foreign() -> Iterator[int]:
+    """A port at which another stack's emulator answers."""
+
+    class Emulator(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"process": 1, "notes": [], "unreadable": {}}')
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Emulator) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
 
 
 def home_of(folder: Path, port: int, *processes: Process) -> Home:
@@ -78,6 +98,18 @@ def test_a_deaf_emulator_is_named_and_the_look_comes_to_an_end(
     assert (facts.answers, facts.deployed) == (False, None)
     faults = {part.name: part.says for part in judge(facts) if not part.ok}
     assert re.search(r"does not answer at .*emulator\.log", faults["emulator"])
+
+
+def test_another_stacks_emulator_at_the_port_is_not_taken_for_ours(
+    tmp_path: Path, sleeper: Process, foreign: int
+) -> None:
+    home = home_of(tmp_path, foreign, sleeper)
+    facts = gather(home)
+    assert facts is not None
+    assert (facts.answers, facts.deployed) == (False, None)
+    with pytest.raises(InfrastructureError, match="does not answer at"):
+        require_emulator(home)
+    assert not stack.status(home).healthy
 
 
 @pytest.mark.parametrize("state", ["deaf", "stopped", "gone"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 import traceback
@@ -31,7 +32,8 @@ ATTEMPTS: Final = 5
 SAVE_PATH: Final = "/_swp/save"
 """Save now and from now on: 204, or 500 with what could not be saved as JSON, by service."""
 LOADED_PATH: Final = "/_swp/loaded"
-"""What was loaded: {"notes": [sentences], "unreadable": {service: why}} as JSON."""
+"""What was loaded, and by which process: {"process": id, "notes": [sentences], "unreadable": {service: why}} as JSON.
+Whoever asks can tell this emulator from another one that has got its port meanwhile."""
 
 Scope = dict[str, Any]
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -229,7 +231,8 @@ def _answering(snapshots: Snapshots, inner: Asgi) -> Asgi:
             failed = await asyncio.to_thread(snapshots.save)
             await _answer(send, 500 if failed else 204, failed)
         elif scope["path"] == LOADED_PATH:
-            await _answer(send, 200, {"notes": snapshots.notes, "unreadable": snapshots.unreadable})
+            said = {"process": os.getpid(), "notes": snapshots.notes, "unreadable": snapshots.unreadable}
+            await _answer(send, 200, said)
         else:
             await inner(scope, receive, send)
 

@@ -16,6 +16,7 @@ import psutil
 from shopware_pipelines.errors import InfrastructureError, UsageError
 from shopware_pipelines.local.compute.heartbeat import FILE
 from shopware_pipelines.local.compute.services import recorded
+from shopware_pipelines.local.emulator.snapshots import LOADED_PATH
 from shopware_pipelines.local.home import Home, Process
 from shopware_pipelines.local.stack import EMULATOR
 from shopware_pipelines.local.status import deployed
@@ -39,7 +40,7 @@ def gather(home: Home, clock: Callable[[], float] = time.time) -> Facts | None:
     tasks = tuple(_seen(process) for process in recorded(home))
     emulator = next((seen for seen in processes if seen.name == EMULATOR), None)
     found: Deployed | None = None
-    if emulator and emulator.life is Life.RUNS and answers(endpoint_url):
+    if emulator and emulator.life is Life.RUNS and answers(endpoint_url, emulator.pid):
         found = deployed.look(home, endpoint_url, {seen.name: seen for seen in tasks}, health, listens)
     beat = read_beat(home)  # last, or it would grow old while others are asked
     return Facts(
@@ -67,7 +68,7 @@ def require_emulator(home: Home) -> str:
         raise InfrastructureError(
             f"the emulator of {home.folder} is stopped; let it go on: kill -CONT {process.pid} ({log})"
         )
-    if not answers(home.endpoint_url):
+    if not answers(home.endpoint_url, process.pid):
         raise InfrastructureError(
             f"the emulator of {home.folder} (process {process.pid}) does not answer at {home.endpoint_url}; {log}; "
             "what else does not run: swp status"
@@ -91,10 +92,13 @@ def _seen(process: Process) -> Seen:
     return Seen(process.name, process.pid, life(process), process.created)
 
 
-def answers(endpoint_url: str) -> bool:
-    """Whether the emulator does."""
-    found = _get(endpoint_url.removeprefix("http://"), "/_ministack/health", ANSWER_SECONDS)
-    return found is not None and found[0] == http.client.OK
+def answers(endpoint_url: str, pid: int) -> bool:
+    """Whether the emulator does: that very process, and not another stack's at the same port."""
+    found = _get(endpoint_url.removeprefix("http://"), LOADED_PATH, ANSWER_SECONDS)
+    try:
+        return found is not None and found[0] == http.client.OK and json.loads(found[1])["process"] == pid
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def read_beat(home: Home) -> Beat | None:
