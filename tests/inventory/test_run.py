@@ -8,11 +8,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import duckdb
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inventory_world import (
@@ -258,6 +260,37 @@ def test_runs_at_the_same_time(tmp_path: Path) -> None:
     assert sum(s.totals["repeated"] for s in summaries) == 45
 
 
+@pytest.mark.parametrize("moment", ["looked", "before creation", "during creation"])
+def test_another_run_makes_the_table_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Between the look for a table and its making there may be another run, with the first rows."""
+    lake = tmp_path / "lake"
+    here, there = write(tmp_path / "here", [stock(1), stock(2)]), write(tmp_path / "there", [stock(2), stock(3)])
+    name = "is_deltatable" if moment == "looked" else "create"
+    original = getattr(DeltaTable, name)
+
+    def meanwhile(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(DeltaTable, name, original)
+        found = original(*args, **more) if moment == "looked" else None
+        run(lake, [there])
+        if moment == "during creation":  # as delta-rs says it
+            raise CommitFailedError("Failed to commit transaction: Protocol changed since last commit")
+        return original(*args, **more) if moment == "before creation" else found
+
+    monkeypatch.setattr(DeltaTable, name, meanwhile)
+    totals = run(lake, [here]).totals
+
+    assert [row[0] for row in rows(lake)] == [1, 2, 3]
+    assert (totals["landed"], totals["repeated"]) == (1, 1)
+
+
+def test_another_run_is_making_the_table(tmp_path: Path) -> None:
+    """A log without any commit is a table that another run has begun to make, or was killed over."""
+    log = tmp_path / "lake" / layout.TABLE / "_delta_log"
+    log.mkdir(parents=True)
+    (log / "_commit_0.json.tmp").write_text("{")
+    assert run(tmp_path / "lake", [write(tmp_path / "a", [stock(1)])]).totals["landed"] == 1
+
+
 KEYS = st.integers(0, 5)
 FILES = st.lists(st.lists(KEYS, max_size=6), min_size=1, max_size=3)
 
@@ -304,10 +337,12 @@ def test_cutting_into_runs_changes_nothing(
     assert sorted(first.items()) == [row[::2] for row in rows(tmp_path / "one")]
 
 
-def test_not_a_delta_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", "_delta_log", "_delta_log/mine.json"])
+def test_not_a_delta_table(tmp_path: Path, name: str) -> None:
     """Something else where the table belongs is a user's mistake, and nothing is touched."""
-    (tmp_path / "lake" / layout.TABLE).mkdir(parents=True)
-    (tmp_path / "lake" / layout.TABLE / "notes.txt").write_text("mine")
+    path = tmp_path / "lake" / layout.TABLE / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
     with pytest.raises(UsageError, match=r"exists and is not a Delta table"):
         run(tmp_path / "lake", [write(tmp_path / "a", [stock(1)])])
 

@@ -15,7 +15,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,16 +79,8 @@ class HistoryTable:
         with _explained(self.url):
             if not DeltaTable.is_deltatable(self.url, self.options):
                 self._refuse_other_files()
-                DeltaTable.create(
-                    self.url,
-                    self.schema,
-                    mode="ignore",  # another run may be creating it at this moment
-                    partition_by=list(self.contract.partition_by),
-                    name=self.contract.name,
-                    description=" ".join(self.contract.description.split()),
-                    configuration=CONFIGURATION,
-                    storage_options=self.options,
-                )
+                with suppress(CommitFailedError):  # another run has created it at this moment
+                    self._create()
         return self.open()
 
     def land(self, manifest: Manifest, classified: Classified) -> int:
@@ -212,12 +204,33 @@ class HistoryTable:
                 f"cannot write {self.url}: the disk is full; free {(needed - free) / 1e6:,.1f} MB and run again"
             )
 
+    def _create(self) -> None:
+        DeltaTable.create(
+            self.url,
+            self.schema,
+            mode="ignore",  # another run may have created it since
+            partition_by=list(self.contract.partition_by),
+            name=self.contract.name,
+            description=" ".join(self.contract.description.split()),
+            configuration=CONFIGURATION,
+            storage_options=self.options,
+        )
+
     def _refuse_other_files(self) -> None:
         folder = Path(self.url)
         if "://" in self.url or not folder.exists():
             return
-        if not folder.is_dir() or any(folder.iterdir()):
+        if folder.is_dir() and all(_is_log_without_commits(entry) for entry in folder.iterdir()):
+            return  # another run is creating the table at this moment
+        if not DeltaTable.is_deltatable(self.url):  # it has created it since
             raise UsageError(f"{self.url} exists and is not a Delta table; move it away or choose another lake")
+
+
+def _is_log_without_commits(entry: Path) -> bool:
+    """What is still being written has another ending."""
+    if entry.name != "_delta_log" or not entry.is_dir():
+        return False
+    return not any(written.suffix in (".json", ".parquet") for written in entry.iterdir())
 
 
 def current_state_sql(contract: Contract, table: str) -> str:
