@@ -337,7 +337,7 @@ def test_cutting_into_runs_changes_nothing(
     assert sorted(first.items()) == [row[::2] for row in rows(tmp_path / "one")]
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "_delta_log", "_delta_log/mine.json"])
+@pytest.mark.parametrize("name", ["", "notes.txt", "_delta_log", "_delta_log/mine.json"])
 def test_not_a_delta_table(tmp_path: Path, name: str) -> None:
     """Something else where the table belongs is a user's mistake, and nothing is touched."""
     path = tmp_path / "lake" / layout.TABLE / name

@@ -77,7 +77,7 @@ class HistoryTable:
     def open_or_create(self) -> DeltaTable:
         """The table, created empty if nothing is there. Raises UsageError when something else is there."""
         with _explained(self.url):
-            if not DeltaTable.is_deltatable(self.url, self.options):
+            if not self._is_there():
                 self._refuse_other_files()
                 with suppress(CommitFailedError):  # another run has created it at this moment
                     self._create()
@@ -204,6 +204,11 @@ class HistoryTable:
                 f"cannot write {self.url}: the disk is full; free {(needed - free) / 1e6:,.1f} MB and run again"
             )
 
+    def _is_there(self) -> bool:
+        if "://" not in self.url and Path(self.url).is_file():
+            return False  # delta-rs would fail
+        return DeltaTable.is_deltatable(self.url, self.options)
+
     def _create(self) -> None:
         DeltaTable.create(
             self.url,
@@ -222,7 +227,7 @@ class HistoryTable:
             return
         if folder.is_dir() and all(_is_log_without_commits(entry) for entry in folder.iterdir()):
             return  # another run is creating the table at this moment
-        if not DeltaTable.is_deltatable(self.url):  # it has created it since
+        if not self._is_there():  # by now another run may have created it
             raise UsageError(f"{self.url} exists and is not a Delta table; move it away or choose another lake")
 
 
