@@ -19,8 +19,9 @@ setup: .venv/.dev ## install everything for development into .venv
 demo: .venv/.local ## start the local stack, run all three pipelines on it, report, stop (about two minutes)
 	$(SWP) demo
 
+# Three at a time on two cores: for a third of its time a test waits for another process.
 test: .venv/.dev ## all tests that need nothing but this machine
-	$(RUN)pytest -n 2 --dist loadgroup
+	$(RUN)pytest -n 3 --dist loadgroup
 
 test-spark: .spark/.ready ## what Spark does to the inventory table: real Spark and Delta; needs Java 17 and Maven
 	.spark/venv/bin/python -m pytest -p no:randomly tests/inventory/test_spark.py
@@ -41,7 +42,7 @@ audit: .venv/.dev ## known vulnerabilities of the locked dependencies
 	$(UV) export --quiet --locked --all-extras --no-emit-project --format requirements-txt > .venv/requirements.txt
 	$(RUN)pip-audit --disable-pip --require-hashes -r .venv/requirements.txt
 
-whole: .venv/.dev ## what `make test` takes samples of: kills at every place and moment, ten times its fuzzed lines
+whole: .venv/.dev ## what `make test` takes samples of: kills at every place and moment, twenty times its fuzzed lines
 	$(RUN)pytest -m soak -n 2 tests/inventory/test_kill.py tests/local/test_stack.py
 	SWP_FUZZ_LINES=20000 $(RUN)pytest -n 2 tests/quality/files/test_agreement.py tests/quality/files/test_engine.py
 

@@ -19,9 +19,9 @@ from shopware_pipelines.contracts.model import Contract, DerivedColumn, Field, L
 NOW: Final = datetime(2026, 1, 15, 12, 34, 56, 789_000, tzinfo=UTC)
 """The moment the lines are made for: some timestamps lie exactly at the limits that follow from it."""
 
-LINES: Final = int(os.environ.get("SWP_FUZZ_LINES", "2000"))
-"""Of each contract; `make fuzz` takes a hundred times as many."""
-EXAMPLES: Final = max(6, LINES // 800)
+LINES: Final = int(os.environ.get("SWP_FUZZ_LINES", "1000"))
+"""Of each contract; `make whole` takes twenty times as many, `make fuzz` two hundred times."""
+EXAMPLES: Final = max(4, LINES // 800)
 """Of each law."""
 MAX_RECORD_BYTES: Final = 1 << 16
 """Some lines lie around this limit: lower than the default one, so that they stay cheap."""

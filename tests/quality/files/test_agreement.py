@@ -32,7 +32,7 @@ from shopware_pipelines.quality.outcome import Counts
 
 CONTRACTS = ("web_events", "customer_interactions", "inventory", "synthetic")
 BATCH = 2_000
-FILE_LINES = max(500, LINES // 20)
+FILE_LINES = max(250, LINES // 20)
 SHOWN = 5
 """Disagreements printed before the rest is only counted."""
 
@@ -203,7 +203,7 @@ def as_array(lines: list[bytes]) -> bytes:
 FORMS: dict[str, Callable[[list[bytes]], bytes]] = {
     "plain": as_lines,
     "crlf": as_crlf,
-    "gzip": lambda lines: gzip.compress(as_lines(lines[:350]), 1) + gzip.compress(as_lines(lines[350:]), 1),
+    "gzip": lambda lines: gzip.compress(as_lines(lines[:200]), 1) + gzip.compress(as_lines(lines[200:]), 1),
     "zstd": lambda lines: zstd(as_lines(lines)),
     "array": as_array,
     "gzip array": lambda lines: gzip.compress(as_array(lines), compresslevel=1),
