@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -533,6 +534,8 @@ class _Values:
 
     def string(self, text: str, *, escapes: float) -> str:
         """A JSON string, each character escaped with that probability (and where it must be)."""
+        if not escapes and not ESCAPABLE.search(text):
+            return f'"{text}"'  # most are, and some are long
         out = ['"']
         for char in text:
             code = ord(char)
@@ -595,6 +598,7 @@ class _Values:
         )  # fmt: skip
 
 
+ESCAPABLE: Final = re.compile(r'[\x00-\x1f"\\/]')
 SHORT_ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 
 ALPHABETS: Final = ("abcdefgXYZ", "0123456789", "abc é ü ß", "日本語テキスト", "😀👍🏽👩‍👩‍👧", "a\u00a0\u3000\u0085", "\"\\/\b\f\n\r\t", "{}[],:\"'", "\u0301\u200d\u202e\ufeff")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
+from simulated_aws import simulated_aws
 from small_lake import NOW, SmallLake
 
 from shopware_pipelines.cli import main
@@ -114,7 +114,7 @@ def lake_of(feed: Feed, root: Path) -> SmallLake:
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cloud, list[str], list[tuple[str, bytes]]]]:
     """Web with everything landed; the keys of the last batch, and the records in it."""
-    with mock_aws():
+    with simulated_aws():
         lake = lake_of(WEB, tmp_path_factory.mktemp("cli") / "bucket")
         records = [(name, raw) for name, raw, _ in lake.stream]
         keys = lake.land()

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from moto import mock_aws
+from simulated_aws import simulated_aws
 from small_lake import SmallLake
 
 from shopware_pipelines.cli import main
@@ -172,7 +172,7 @@ def forget() -> None:
 def cloud(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """Everything landed; a third of it delivered again cut otherwise, and a few records put a second time."""
     forget()
-    with mock_aws():
+    with simulated_aws():
         made = Cloud(request.param, tmp_path / "bucket", monkeypatch)
         made.poll(RECORDS)
         once = list(made.shard)

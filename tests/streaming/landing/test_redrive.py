@@ -11,7 +11,7 @@ import boto3
 import pytest
 from lake_fakes import client
 from lake_world import FIRST_NUMBER, Put, World, event_of, shard_of
-from moto import mock_aws
+from simulated_aws import simulated_aws
 
 from places import REPOSITORY
 from shopware_pipelines.contracts import load
@@ -190,7 +190,7 @@ def test_lambdas_own_message() -> None:
 
 
 def test_against_another_kinesis_and_sqs(world: World) -> None:
-    with mock_aws():
+    with simulated_aws():
         kinesis = boto3.client("kinesis", region_name="us-east-1")
         sqs = boto3.client("sqs", region_name="us-east-1")
         kinesis.create_stream(StreamName=STREAM, ShardCount=1)
