@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { command -v $$p; break; }; done)
 UV := .uv/bin/uv
 unexport PYTHONDONTWRITEBYTECODE # the tests start hundreds of processes: each would compile every module again
+# Hence --compile-bytecode below, too: otherwise the first processes, all at once, compile the libraries that they import.
 RUN := .venv/bin/
 SWP := $(RUN)swp
 
@@ -84,11 +85,11 @@ clean: ## remove what the targets made
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/.local: .uv/bin/uv uv.lock pyproject.toml hatch_build.py $(wildcard src/shopware_pipelines/quality/scan/*.c)
-	$(UV) sync --quiet --locked --inexact --python $(PYTHON) --extra local
+	$(UV) sync --quiet --locked --inexact --compile-bytecode --python $(PYTHON) --extra local
 	@touch $@
 
 .venv/.dev: .uv/bin/uv uv.lock pyproject.toml hatch_build.py $(wildcard src/shopware_pipelines/quality/scan/*.c)
-	$(UV) sync --quiet --locked --inexact --python $(PYTHON) --extra local --extra dev
+	$(UV) sync --quiet --locked --inexact --compile-bytecode --python $(PYTHON) --extra local --extra dev
 	@touch $@ .venv/.local
 
 # The versions of AWS Glue 5.1, Python included; the jars without what they depend on, which Spark has.
